@@ -1,0 +1,288 @@
+//! One asset as a probe found it, kept within the limits of the contracts, and
+//! the hash by which equal states are known.
+
+use contracts::v1::{AssetDetails, AssetKind, asset_details::Details};
+use kit::queue::{MAX_DISPLAY_NAME_BYTES, MAX_NATURAL_KEY_BYTES, STATE_HASH_BYTES};
+use prost::Message;
+use sha2::{Digest, Sha256};
+
+use crate::text::{scrub, truncate};
+
+/// Hash of an asset's observed state.
+pub type StateHash = [u8; STATE_HASH_BYTES];
+
+/// Most bytes of any one text in the details.
+const MAX_TEXT_BYTES: usize = 4096;
+/// Most entries of any one list in the details.
+const MAX_LIST_ENTRIES: usize = 512;
+/// Most bytes of encoded details; with the longest key and name an observation
+/// then always fits into a batch of 64 KiB.
+const MAX_DETAILS_BYTES: usize = 48 * 1024;
+
+/// An asset that a scan found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScannedAsset {
+    /// Identifies it among those of its kind on the node.
+    pub natural_key: String,
+    /// Name for people.
+    pub display_name: String,
+    /// What was seen of it; its variant decides the kind.
+    pub details: Details,
+}
+
+impl ScannedAsset {
+    /// An asset with this key, name and state.
+    pub fn new(natural_key: impl Into<String>, display_name: impl Into<String>, details: Details) -> Self {
+        Self { natural_key: natural_key.into(), display_name: display_name.into(), details }
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> AssetKind {
+        match self.details {
+            Details::Node(_) => AssetKind::Node,
+            Details::Disk(_) => AssetKind::Disk,
+            Details::Filesystem(_) => AssetKind::Filesystem,
+            Details::NetworkInterface(_) => AssetKind::NetworkInterface,
+            Details::Package(_) => AssetKind::Package,
+            Details::SystemdUnit(_) => AssetKind::SystemdUnit,
+            Details::KernelModule(_) => AssetKind::KernelModule,
+            Details::ListeningSocket(_) => AssetKind::ListeningSocket,
+        }
+    }
+
+    /// The details as the contracts carry them.
+    #[must_use]
+    pub fn to_details(&self) -> AssetDetails {
+        AssetDetails { details: Some(self.details.clone()) }
+    }
+
+    /// Makes the asset obey the limits of the contracts; nothing is dropped,
+    /// only shortened. Returns what was cut, for a person.
+    pub fn limit(&mut self) -> Option<String> {
+        let mut cut = limit_key(&mut self.natural_key);
+        scrub(&mut self.display_name);
+        if self.display_name.trim().is_empty() {
+            self.display_name.clone_from(&self.natural_key);
+        }
+        cut |= truncate(&mut self.display_name, MAX_DISPLAY_NAME_BYTES);
+        let (mut text_limit, mut list_limit) = (MAX_TEXT_BYTES, MAX_LIST_ENTRIES);
+        loop {
+            cut |= limit_details(&mut self.details, text_limit, list_limit);
+            if self.to_details().encoded_len() <= MAX_DETAILS_BYTES {
+                break;
+            }
+            // Lists go first: 512 entries of 4 KiB are what overflows.
+            if list_limit > 16 {
+                list_limit /= 2;
+            } else {
+                text_limit /= 2;
+            }
+        }
+        cut.then(|| format!("{} is cut to the lengths that can be reported", self.display_name))
+    }
+}
+
+/// First 16 bytes of SHA-256 over kind, key, name and details, each with its
+/// length before it, so that no two states share an encoding. The details are
+/// encoded by prost, which is deterministic as no message here has a map.
+#[must_use]
+pub fn state_hash(kind: AssetKind, natural_key: &str, display_name: &str, details: &[u8]) -> StateHash {
+    let mut hasher = Sha256::new();
+    hasher.update(b"assettrack.state.v1\0");
+    hasher.update((kind as i32).to_be_bytes());
+    for part in [natural_key.as_bytes(), display_name.as_bytes(), details] {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    let digest = hasher.finalize();
+    let mut hash = StateHash::default();
+    hash.copy_from_slice(&digest[..STATE_HASH_BYTES]);
+    hash
+}
+
+/// A key that is too long keeps its beginning and gets the hash of the whole,
+/// so that two long keys stay two.
+fn limit_key(key: &mut String) -> bool {
+    scrub(key);
+    if key.len() <= MAX_NATURAL_KEY_BYTES {
+        return false;
+    }
+    let whole = Sha256::digest(key.as_bytes());
+    let suffix: String = whole[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    truncate(key, MAX_NATURAL_KEY_BYTES - suffix.len() - 1);
+    key.push('~');
+    key.push_str(&suffix);
+    true
+}
+
+fn limit_details(details: &mut Details, text_limit: usize, list_limit: usize) -> bool {
+    let mut cut = false;
+    let mut text = |value: &mut String| {
+        scrub(value);
+        cut |= truncate(value, text_limit);
+    };
+    let mut list_cut = false;
+    let mut list = |values: &mut Vec<String>, text: &mut dyn FnMut(&mut String)| {
+        list_cut |= values.len() > list_limit;
+        values.truncate(list_limit);
+        values.iter_mut().for_each(text);
+    };
+    match details {
+        Details::Node(node) => {
+            for value in [
+                &mut node.hostname,
+                &mut node.boot_id,
+                &mut node.os_name,
+                &mut node.os_id,
+                &mut node.os_version,
+                &mut node.kernel_release,
+                &mut node.architecture,
+                &mut node.cpu_model,
+                &mut node.virtualization,
+                &mut node.vendor,
+                &mut node.product,
+            ] {
+                text(value);
+            }
+        }
+        Details::Disk(disk) => {
+            for value in
+                [&mut disk.device, &mut disk.vendor, &mut disk.model, &mut disk.serial, &mut disk.wwn]
+            {
+                text(value);
+            }
+            list_cut |= disk.partitions.len() > list_limit;
+            disk.partitions.truncate(list_limit);
+            disk.partitions.iter_mut().for_each(|partition| text(&mut partition.device));
+        }
+        Details::Filesystem(filesystem) => {
+            for value in [
+                &mut filesystem.mount_point,
+                &mut filesystem.source,
+                &mut filesystem.r#type,
+                &mut filesystem.root,
+            ] {
+                text(value);
+            }
+            list(&mut filesystem.options, &mut text);
+        }
+        Details::NetworkInterface(interface) => {
+            for value in [
+                &mut interface.interface,
+                &mut interface.mac_address,
+                &mut interface.operational_state,
+                &mut interface.r#type,
+                &mut interface.driver,
+            ] {
+                text(value);
+            }
+            list(&mut interface.addresses, &mut text);
+        }
+        Details::Package(package) => {
+            for value in [
+                &mut package.package,
+                &mut package.version,
+                &mut package.architecture,
+                &mut package.manager,
+                &mut package.source,
+                &mut package.source_version,
+                &mut package.maintainer,
+                &mut package.section,
+                &mut package.status,
+                &mut package.summary,
+            ] {
+                text(value);
+            }
+        }
+        Details::SystemdUnit(unit) => {
+            for value in [
+                &mut unit.unit,
+                &mut unit.r#type,
+                &mut unit.description,
+                &mut unit.path,
+                &mut unit.enablement,
+            ] {
+                text(value);
+            }
+            list(&mut unit.drop_ins, &mut text);
+        }
+        Details::KernelModule(module) => {
+            for value in [&mut module.module, &mut module.version, &mut module.taint] {
+                text(value);
+            }
+            list(&mut module.used_by, &mut text);
+        }
+        Details::ListeningSocket(socket) => {
+            for value in
+                [&mut socket.protocol, &mut socket.address, &mut socket.program, &mut socket.executable]
+            {
+                text(value);
+            }
+        }
+    }
+    cut || list_cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contracts::v1::{FilesystemDetails, KernelModuleDetails, PackageDetails};
+
+    fn package(name: &str, version: &str) -> ScannedAsset {
+        let details = PackageDetails { package: name.into(), version: version.into(), ..Default::default() };
+        ScannedAsset::new(format!("dpkg/{name}:all"), name, Details::Package(details))
+    }
+
+    fn hash(asset: &ScannedAsset) -> StateHash {
+        let details = asset.to_details().encode_to_vec();
+        state_hash(asset.kind(), &asset.natural_key, &asset.display_name, &details)
+    }
+
+    #[test]
+    fn the_hash_knows_every_part_and_their_borders() {
+        let one = package("a", "1");
+        assert_eq!(hash(&one), hash(&one.clone()));
+        assert_ne!(hash(&one), hash(&package("a", "2")));
+        let moved_border = ScannedAsset { natural_key: "dpkg/a:al".into(), display_name: "la".into(), ..one.clone() };
+        assert_ne!(hash(&one), hash(&moved_border));
+        assert_ne!(
+            state_hash(AssetKind::Disk, "k", "n", b"d"),
+            state_hash(AssetKind::Package, "k", "n", b"d")
+        );
+    }
+
+    #[test]
+    fn what_fits_is_left_alone() {
+        let mut asset = package("openssl", "3.0.17");
+        assert_eq!(asset.limit(), None);
+        assert_eq!(asset, package("openssl", "3.0.17"));
+    }
+
+    #[test]
+    fn long_keys_stay_apart() {
+        let mut one = package(&format!("{}1", "x".repeat(5000)), "1");
+        let mut two = package(&format!("{}2", "x".repeat(5000)), "1");
+        assert!(one.limit().is_some() && two.limit().is_some());
+        assert_ne!(one.natural_key, two.natural_key);
+        assert_eq!(one.natural_key.len(), MAX_NATURAL_KEY_BYTES);
+        assert_eq!(one.display_name.len(), MAX_DISPLAY_NAME_BYTES);
+    }
+
+    #[test]
+    fn nothing_is_too_large_to_report() {
+        let options: Vec<String> = (0..2000).map(|n| format!("{n}={}", "ä".repeat(4000))).collect();
+        let filesystem = FilesystemDetails { source: "s\0".repeat(9000), options, ..Default::default() };
+        let used_by = (0..100_000).map(|n| format!("module_{n}")).collect();
+        let module = KernelModuleDetails { used_by, ..Default::default() };
+        for details in [Details::Filesystem(filesystem), Details::KernelModule(module)] {
+            let mut asset = ScannedAsset::new("key", "", details);
+            assert!(asset.limit().is_some());
+            assert!(asset.to_details().encoded_len() <= MAX_DETAILS_BYTES);
+            assert_eq!(asset.display_name, "key");
+            let once = asset.clone();
+            asset.limit();
+            assert_eq!(asset, once, "a second look must not differ");
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The node's file system as the agent sees it: everything is read below one
+//! root, and nothing outside it, whatever symbolic links say.
+//!
+//! In a container the node's `/` is mounted at, say, `/host`. An absolute link
+//! in there (`/etc/localtime -> /usr/share/…`) means the node's path, not the
+//! container's, so links are resolved as if the root were `/`
+//! (`openat2(RESOLVE_IN_ROOT)`; by hand on kernels or sandboxes without it).
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::sys::statvfs::fstatvfs;
+
+/// Links followed for one path before it counts as a loop; the kernel's own
+/// limit (path_resolution(7)).
+const MAX_LINKS: usize = 40;
+
+/// Entries of one folder that are read; more is an error, so that a hostile
+/// folder cannot take the memory.
+const MAX_ENTRIES: usize = 200_000;
+
+/// Root below which the node's files are read.
+#[derive(Debug)]
+pub struct HostRoot {
+    dir: OwnedFd,
+    path: PathBuf,
+    kernel_resolves: bool,
+}
+
+/// What tells one state of a file from another without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint {
+    inode: u64,
+    size: i64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl HostRoot {
+    /// Opens the root.
+    ///
+    /// # Errors
+    /// When `path` cannot be opened as a folder.
+    pub fn new(path: impl AsRef<Path>) -> io::Result<Self> {
+        let path = path.as_ref();
+        let dir = openat(nix::fcntl::AT_FDCWD, path, path_flags() | OFlag::O_DIRECTORY, Mode::empty())?;
+        let mut root = Self { dir, path: path.to_owned(), kernel_resolves: true };
+        // ENOSYS: kernel older than 5.6. EPERM: a sandbox that does not know it.
+        root.kernel_resolves =
+            !matches!(root.open_by_kernel(Path::new("."), path_flags()), Err(Errno::ENOSYS | Errno::EPERM));
+        Ok(root)
+    }
+
+    /// The same root, resolving links without the kernel's help.
+    #[cfg(test)]
+    fn without_openat2(mut self) -> Self {
+        self.kernel_resolves = false;
+        self
+    }
+
+    /// Where the root is in the agent's own view.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads a regular file whole.
+    ///
+    /// # Errors
+    /// What the system says; [`io::ErrorKind::FileTooLarge`] when it holds more
+    /// than `limit` bytes; [`io::ErrorKind::InvalidInput`] for a pipe, device
+    /// or socket, which could block for ever.
+    pub fn read(&self, path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
+        let file = self.open(path)?;
+        let mut bytes = Vec::new();
+        file.take(limit + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limit {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {limit} bytes")));
+        }
+        Ok(bytes)
+    }
+
+    /// Reads a small file of one line, as /sys has them: trimmed, cleaned, and
+    /// `None` when it is absent, unreadable or empty.
+    #[must_use]
+    pub fn line(&self, path: impl AsRef<Path>) -> Option<String> {
+        let bytes = self.read(path, 64 * 1024).ok()?;
+        let line = crate::text::clean(bytes.trim_ascii());
+        (!line.is_empty()).then_some(line)
+    }
+
+    /// Opens a regular file for reading.
+    ///
+    /// # Errors
+    /// As [`Self::read`], but for the size.
+    pub fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
+        // O_NONBLOCK: opening a pipe must not wait for its writer.
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let fd = self.open_at(path.as_ref(), flags)?;
+        let kind = SFlag::from_bits_truncate(fstat(&fd)?.st_mode) & SFlag::S_IFMT;
+        match kind {
+            SFlag::S_IFREG => Ok(File::from(fd)),
+            SFlag::S_IFDIR => Err(io::ErrorKind::IsADirectory.into()),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+        }
+    }
+
+    /// Names in a folder, sorted, without `.` and `..`.
+    ///
+    /// # Errors
+    /// What the system says; [`io::ErrorKind::FileTooLarge`] for a folder of
+    /// more than 200,000 entries.
+    pub fn list(&self, path: impl AsRef<Path>) -> io::Result<Vec<OsString>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let mut dir = Dir::from_fd(self.open_at(path.as_ref(), flags)?)?;
+        let mut names = Vec::new();
+        for entry in dir.iter() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            if names.len() == MAX_ENTRIES {
+                return Err(io::Error::new(io::ErrorKind::FileTooLarge, "folder has too many entries"));
+            }
+            names.push(OsStr::from_bytes(name).to_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Target of a symbolic link, as it stands in the link.
+    ///
+    /// # Errors
+    /// What the system says; `EINVAL` when it is no link.
+    pub fn read_link(&self, path: impl AsRef<Path>) -> io::Result<PathBuf> {
+        let path = path.as_ref();
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let parent = self.open_at(path.parent().unwrap_or(Path::new("")), path_flags() | OFlag::O_DIRECTORY)?;
+        Ok(PathBuf::from(readlinkat(&parent, name)?))
+    }
+
+    /// Whether something is there, links followed.
+    #[must_use]
+    pub fn exists(&self, path: impl AsRef<Path>) -> bool {
+        self.open_at(path.as_ref(), path_flags()).is_ok()
+    }
+
+    /// Inode, size and times of a file or folder; `None` when it is not there.
+    #[must_use]
+    pub fn fingerprint(&self, path: impl AsRef<Path>) -> Option<Fingerprint> {
+        let fd = self.open_at(path.as_ref(), path_flags()).ok()?;
+        let stat: FileStat = fstat(&fd).ok()?;
+        Some(Fingerprint {
+            inode: stat.st_ino,
+            size: stat.st_size,
+            modified: (stat.st_mtime, stat.st_mtime_nsec),
+            changed: (stat.st_ctime, stat.st_ctime_nsec),
+        })
+    }
+
+    /// Capacity of the file system mounted at `path`, in bytes.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn capacity(&self, path: impl AsRef<Path>) -> io::Result<u64> {
+        let fd = self.open_at(path.as_ref(), path_flags())?;
+        let stat = fstatvfs(&fd)?;
+        Ok(stat.blocks().saturating_mul(stat.fragment_size()))
+    }
+
+    fn open_at(&self, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
+        let path = match path.strip_prefix("/").unwrap_or(path) {
+            empty if empty.as_os_str().is_empty() => Path::new("."),
+            relative => relative,
+        };
+        let opened = if self.kernel_resolves {
+            self.open_by_kernel(path, flags)
+        } else {
+            self.open_by_hand(path, flags)
+        };
+        Ok(opened?)
+    }
+
+    fn open_by_kernel(&self, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+        openat2(&self.dir, path, OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT))
+    }
+
+    /// Walks `path` one name at a time, never letting the kernel follow a link.
+    /// `walked` holds the folders from the root to here, so that `..` at the
+    /// root stays at the root.
+    fn open_by_hand(&self, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+        let mut walked: Vec<OwnedFd> = Vec::new();
+        let mut pending = names_reversed(path);
+        let mut links = 0;
+        while let Some(name) = pending.pop() {
+            match name.as_bytes() {
+                b"" | b"." => continue,
+                b".." => {
+                    walked.pop();
+                    continue;
+                }
+                _ => {}
+            }
+            let here = walked.last().unwrap_or(&self.dir);
+            let stat = fstatat(here, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+            let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+            if kind == SFlag::S_IFLNK {
+                links += 1;
+                if links > MAX_LINKS {
+                    return Err(Errno::ELOOP);
+                }
+                let target = readlinkat(here, name.as_os_str())?;
+                if target.as_bytes().starts_with(b"/") {
+                    walked.clear();
+                }
+                pending.extend(names_reversed(Path::new(&target)));
+            } else if pending.is_empty() {
+                return openat(here, name.as_os_str(), flags | OFlag::O_NOFOLLOW, Mode::empty());
+            } else {
+                let next = openat(here, name.as_os_str(), path_flags() | OFlag::O_NOFOLLOW, Mode::empty())?;
+                walked.push(next);
+            }
+        }
+        openat(walked.last().unwrap_or(&self.dir).as_fd(), ".", flags, Mode::empty())
+    }
+}
+
+fn path_flags() -> OFlag {
+    OFlag::O_PATH | OFlag::O_CLOEXEC
+}
+
+fn names_reversed(path: &Path) -> Vec<OsString> {
+    let mut names: Vec<OsString> =
+        path.as_os_str().as_bytes().split(|&byte| byte == b'/').map(|name| OsString::from_vec(name.to_vec())).collect();
+    names.reverse();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    fn both(build: impl Fn(&Path)) -> (tempfile::TempDir, [HostRoot; 2]) {
+        let outer = tempfile::tempdir().unwrap();
+        let root = outer.path().join("host");
+        fs::create_dir_all(root.join("etc")).unwrap();
+        fs::create_dir_all(root.join("usr/lib")).unwrap();
+        fs::write(outer.path().join("secret"), "outside").unwrap();
+        fs::write(root.join("usr/lib/os-release"), "ID=inside\n").unwrap();
+        build(&root);
+        let roots = [HostRoot::new(&root).unwrap(), HostRoot::new(&root).unwrap().without_openat2()];
+        (outer, roots)
+    }
+
+    #[test]
+    fn links_are_resolved_below_the_root() {
+        let (_outer, roots) = both(|root| {
+            symlink("../usr/lib/os-release", root.join("etc/relative")).unwrap();
+            symlink("/usr/lib/os-release", root.join("etc/absolute")).unwrap();
+            symlink("/etc/../../../../usr/lib/os-release", root.join("etc/above")).unwrap();
+            symlink("/usr", root.join("etc/folder")).unwrap();
+        });
+        for root in roots {
+            for path in ["etc/relative", "/etc/absolute", "etc/above", "etc/folder/lib/os-release"] {
+                assert_eq!(root.read(path, 100).unwrap(), b"ID=inside\n", "{path}");
+            }
+            assert_eq!(root.read_link("etc/absolute").unwrap(), Path::new("/usr/lib/os-release"));
+        }
+    }
+
+    #[test]
+    fn nothing_leads_outside_the_root() {
+        let (outer, roots) = both(|root| {
+            let secret = root.parent().unwrap().join("secret");
+            symlink("../../secret", root.join("etc/up")).unwrap();
+            symlink(secret, root.join("etc/full")).unwrap();
+            symlink("loop-b", root.join("etc/loop-a")).unwrap();
+            symlink("loop-a", root.join("etc/loop-b")).unwrap();
+        });
+        assert!(outer.path().join("secret").exists());
+        for root in roots {
+            for path in ["etc/up", "etc/full", "../secret", "/../secret", "etc/loop-a"] {
+                assert!(root.read(path, 100).is_err(), "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_could_block_or_fill_the_memory_is_refused() {
+        let (_outer, roots) = both(|root| {
+            nix::unistd::mkfifo(&root.join("etc/pipe"), Mode::from_bits_truncate(0o600)).unwrap();
+            fs::write(root.join("etc/big"), vec![b'x'; 1001]).unwrap();
+        });
+        for root in roots {
+            assert_eq!(root.read("etc/pipe", 100).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+            assert_eq!(root.read("etc/big", 1000).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+            assert_eq!(root.read("etc/big", 1001).unwrap().len(), 1001);
+            assert_eq!(root.read("etc", 100).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+            assert_eq!(root.read("etc/none", 100).unwrap_err().kind(), io::ErrorKind::NotFound);
+        }
+    }
+
+    #[test]
+    fn a_replaced_file_has_another_fingerprint() {
+        let (_outer, roots) = both(|root| fs::write(root.join("etc/file"), "one").unwrap());
+        for root in roots {
+            let before = root.fingerprint("etc/file").unwrap();
+            assert_eq!(root.fingerprint("etc/file").unwrap(), before);
+            let path = root.path().join("etc/file");
+            fs::write(path.with_extension("new"), "two").unwrap();
+            fs::rename(path.with_extension("new"), &path).unwrap();
+            assert_ne!(root.fingerprint("etc/file").unwrap(), before);
+            assert_eq!(root.fingerprint("etc/none"), None);
+        }
+    }
+}
