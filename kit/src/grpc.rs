@@ -1,0 +1,171 @@
+//! gRPC servers and channels, built one way for all services.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint, server::TcpIncoming},
+};
+use tonic_health::{ServingStatus, server::HealthReporter};
+use tower::ServiceBuilder;
+
+use crate::{readiness::Readiness, settings::SettingError};
+
+/// Largest message a server or client takes or sends, in bytes.
+pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Longest that a call may take when its caller sets no deadline.
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(60);
+/// Calls in progress in one process; more are refused at once.
+const MAX_CALLS: usize = 1024;
+/// Streams on one connection.
+const MAX_STREAMS: u32 = 512;
+/// Flow control: the connection's window must hold many stalled streams, or
+/// one slow reader blocks all others.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// Connections a channel opens to one address: one does not scale over cores.
+const CONNECTIONS: usize = 2;
+
+pub use tonic::service::Routes;
+
+/// Why a server stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The transport failed.
+    #[error("gRPC server: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    /// The descriptors cannot be served.
+    #[error("reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// Calls in progress did not end in time.
+    #[error("calls were still in progress {0:?} after the shutdown began")]
+    Grace(Duration),
+}
+
+/// Serves `routes` with health and reflection (v1 and v1alpha) until
+/// `shutdown`, then lets calls in progress end, for `grace` at most.
+///
+/// # Errors
+/// See [`ServeError`].
+pub async fn serve(
+    listener: TcpListener,
+    mut routes: Routes,
+    readiness: Readiness,
+    grace: Duration,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    tokio::spawn(report_health(reporter, readiness, shutdown.clone()));
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(contracts::DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    routes = routes
+        .add_service(health)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?);
+
+    // The whole stack, outermost first: the deadline's status is put right
+    // (tonic answers CANCELLED); what is over the limit is refused at once
+    // instead of queueing.
+    let stack = ServiceBuilder::new()
+        .map_response(deadline_exceeded)
+        .load_shed()
+        .concurrency_limit(MAX_CALLS)
+        .into_inner();
+    let server = tonic::transport::Server::builder()
+        .timeout(DEFAULT_DEADLINE)
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .layer(stack)
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            shutdown.clone().cancelled_owned(),
+        );
+    let overdue = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(grace).await;
+    };
+    tokio::select! {
+        served = server => Ok(served?),
+        () = overdue => Err(ServeError::Grace(grace)),
+    }
+}
+
+/// tonic ends a call over its deadline as CANCELLED "Timeout expired".
+fn deadline_exceeded<B>(mut response: http::Response<B>) -> http::Response<B> {
+    let headers = response.headers_mut();
+    let cancelled = headers.get("grpc-status").is_some_and(|status| status == "1");
+    if cancelled && headers.get("grpc-message").is_some_and(|message| message == "Timeout%20expired") {
+        headers.insert("grpc-status", http::HeaderValue::from(Code::DeadlineExceeded as i32));
+        headers.insert("grpc-message", http::HeaderValue::from_static("deadline%20exceeded"));
+    }
+    response
+}
+
+async fn report_health(reporter: HealthReporter, readiness: Readiness, shutdown: CancellationToken) {
+    let mut ready = readiness.watch();
+    loop {
+        let serving = *ready.borrow_and_update() && !shutdown.is_cancelled();
+        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        reporter.set_service_status("", status).await;
+        tokio::select! {
+            changed = ready.changed() => if changed.is_err() { return },
+            () = shutdown.cancelled() => {
+                reporter.set_service_status("", ServingStatus::NotServing).await;
+                return;
+            }
+        }
+    }
+}
+
+/// A channel to one service, opened on first use, over two connections.
+///
+/// # Errors
+/// The URL is not `http://host:port`; the error names `flag`.
+pub fn channel(flag: &str, url: &str) -> Result<Channel, SettingError> {
+    let endpoint = Endpoint::from_shared(url.to_owned())
+        .map_err(|error| SettingError::new(flag, format!("`{url}` is not a URL: {error}")))?;
+    if endpoint.uri().scheme_str() != Some("http") || endpoint.uri().host().is_none() {
+        return Err(SettingError::new(flag, format!("`{url}` must be http://host:port (the mesh encrypts)")));
+    }
+    let endpoint = endpoint
+        .connect_timeout(Duration::from_secs(3))
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
+    Ok(Channel::balance_list(std::iter::repeat_n(endpoint, CONNECTIONS)))
+}
+
+/// Binds the address that a setting gives.
+///
+/// # Errors
+/// It cannot be bound; the error names the setting.
+pub async fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener, SettingError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| SettingError::new(flag, format!("cannot listen on {address}: {error}")))
+}
+
+/// Whether a call may succeed if it is made again, unchanged, a little later.
+pub fn is_transient(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::ResourceExhausted
+            | Code::Aborted
+    )
+}

@@ -1,0 +1,93 @@
+//! Who is who: deterministic UUIDs and resource names, so that an agent knows
+//! an asset's name without asking.
+
+use contracts::v1::AssetKind;
+use uuid::Uuid;
+
+/// Namespace of node UUIDs; drawn once, never to change.
+const NODES: Uuid = uuid::uuid!("6f1c2b58-0f0e-4d0c-9a55-3f0d0c9e7a41");
+
+/// UUID of a node: version 5 of cluster and machine identity. The identity
+/// itself never leaves the machine (machine-id(5) asks for that).
+pub fn node_uid(cluster: &str, machine_identity: &str) -> Uuid {
+    Uuid::new_v5(&NODES, format!("{cluster}\0{machine_identity}").as_bytes())
+}
+
+/// UUID of an observed asset: version 5 of node, kind and natural key. The
+/// asset of kind NODE has the UUID of its node.
+pub fn asset_uid(node: Uuid, kind: AssetKind, natural_key: &str) -> Uuid {
+    if kind == AssetKind::Node {
+        return node;
+    }
+    Uuid::new_v5(&node, format!("{}\0{natural_key}", kind.as_str_name()).as_bytes())
+}
+
+/// A collection of resources, as in the first segment of their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Collection {
+    /// `assets/{uuid}`.
+    Assets,
+    /// `nodes/{uuid}`.
+    Nodes,
+    /// `events/{uuid}`.
+    Events,
+}
+
+impl Collection {
+    /// First segment of the names.
+    pub fn segment(self) -> &'static str {
+        match self {
+            Self::Assets => "assets",
+            Self::Nodes => "nodes",
+            Self::Events => "events",
+        }
+    }
+
+    /// Name of a resource.
+    pub fn name(self, uid: Uuid) -> String {
+        format!("{}/{uid}", self.segment())
+    }
+
+    /// UUID in a name; `None` unless it is exactly as [`Self::name`] writes it.
+    pub fn parse(self, name: &str) -> Option<Uuid> {
+        let text = name.strip_prefix(self.segment())?.strip_prefix('/')?;
+        parse_uuid(text)
+    }
+}
+
+/// A UUID in its usual form: 36 characters, lower case, hyphens.
+pub fn parse_uuid(text: &str) -> Option<Uuid> {
+    let uid = Uuid::try_parse(text).ok()?;
+    (uid.as_hyphenated().to_string() == text).then_some(uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_are_fixed_for_ever() {
+        let node = node_uid("default", "4a1c");
+        assert_eq!(node, node_uid("default", "4a1c"));
+        assert_ne!(node, node_uid("defaul", "t4a1c"));
+        assert_eq!(asset_uid(node, AssetKind::Node, "node"), node);
+        let package = asset_uid(node, AssetKind::Package, "dpkg/openssl:amd64");
+        assert_ne!(package, asset_uid(node, AssetKind::Disk, "dpkg/openssl:amd64"));
+        // Stored inventories depend on these two; computed with Python's uuid.
+        assert_eq!(node.to_string(), "1368ea7e-dfe3-5393-9a69-91e01a346240");
+        assert_eq!(package.to_string(), "47555973-505e-5a51-a067-6b0b36c361d5");
+    }
+
+    #[test]
+    fn names_have_one_form() {
+        let uid = Uuid::from_u128(7);
+        let name = Collection::Assets.name(uid);
+        assert_eq!(Collection::Assets.parse(&name), Some(uid));
+        for wrong in
+            ["", "assets", "assets/", "nodes/x", &name.to_uppercase(), &format!("{name}/x"), &name[7..]]
+        {
+            assert_eq!(Collection::Assets.parse(wrong), None, "{wrong}");
+        }
+        assert_eq!(Collection::Assets.parse(&format!("assets/{}", uid.simple())), None);
+    }
+}
