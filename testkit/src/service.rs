@@ -47,14 +47,14 @@ impl Service {
 
     /// Sets a variable of its environment.
     #[must_use]
-    pub fn env(mut self, name: &str, value: impl ToString) -> Self {
+    pub fn env(mut self, name: &str, value: &(impl ToString + ?Sized)) -> Self {
         self.environment.push((name.to_owned(), value.to_string()));
         self
     }
 
     /// Adds a command-line argument.
     #[must_use]
-    pub fn arg(mut self, argument: impl ToString) -> Self {
+    pub fn arg(mut self, argument: &(impl ToString + ?Sized)) -> Self {
         self.arguments.push(argument.to_string());
         self
     }
