@@ -244,7 +244,8 @@ mod tests {
         let one = package("a", "1");
         assert_eq!(hash(&one), hash(&one.clone()));
         assert_ne!(hash(&one), hash(&package("a", "2")));
-        let moved_border = ScannedAsset { natural_key: "dpkg/a:al".into(), display_name: "la".into(), ..one.clone() };
+        let moved_border =
+            ScannedAsset { natural_key: "dpkg/a:al".into(), display_name: "la".into(), ..one.clone() };
         assert_ne!(hash(&one), hash(&moved_border));
         assert_ne!(
             state_hash(AssetKind::Disk, "k", "n", b"d"),

@@ -84,16 +84,22 @@ mod tests {
 
     #[test]
     fn batches_obey_both_limits_and_keep_the_order() {
-        for (count, key_bytes) in [(0, 1), (1, 1), (500, 1), (501, 1), (2000, 100), (300, 4096), (3, 60_000)] {
+        for (count, key_bytes) in [(0, 1), (1, 1), (500, 1), (501, 1), (2000, 100), (300, 4096), (3, 60_000)]
+        {
             let all = observations(count, key_bytes);
             let batches = pack(&node(), Uuid::from_u128(2), 7, all.clone(), Some(AssetKind::Disk));
             for (index, batch) in batches.iter().enumerate() {
                 assert_eq!(batch.sequence, 7 + i64::try_from(index).unwrap());
                 assert!(batch.observations.len() <= MAX_OBSERVATIONS);
-                assert!(batch.encoded_len() <= MAX_BATCH_BYTES, "{count} × {key_bytes}: {}", batch.encoded_len());
+                assert!(
+                    batch.encoded_len() <= MAX_BATCH_BYTES,
+                    "{count} × {key_bytes}: {}",
+                    batch.encoded_len()
+                );
                 assert_eq!(batch.snapshots.is_empty(), index + 1 < batches.len());
             }
-            let packed: Vec<Observation> = batches.iter().flat_map(|batch| batch.observations.clone()).collect();
+            let packed: Vec<Observation> =
+                batches.iter().flat_map(|batch| batch.observations.clone()).collect();
             assert_eq!(packed, all);
             let last = batches.last().unwrap();
             assert_eq!(last.snapshots[0].first_sequence, 7);
@@ -106,7 +112,9 @@ mod tests {
         let batches = pack(&node(), Uuid::nil(), 1, observations(1000, 100), None);
         assert_eq!(batches.len(), 2);
         let batches = pack(&node(), Uuid::nil(), 1, observations(64, 4000), None);
-        assert!(batches[..batches.len() - 1].iter().all(|batch| batch.encoded_len() > MAX_BATCH_BYTES - 4200));
+        assert!(
+            batches[..batches.len() - 1].iter().all(|batch| batch.encoded_len() > MAX_BATCH_BYTES - 4200)
+        );
     }
 
     #[test]

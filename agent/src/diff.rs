@@ -166,7 +166,8 @@ mod tests {
 
     #[test]
     fn of_two_with_one_key_the_first_stays() {
-        let (kept, doubled) = entries(AssetKind::KernelModule, &[module("b", 1), module("a", 1), module("b", 2)]);
+        let (kept, doubled) =
+            entries(AssetKind::KernelModule, &[module("b", 1), module("a", 1), module("b", 2)]);
         assert_eq!(kept, scan(&[("a", 1), ("b", 1)]));
         assert_eq!(doubled, ["b"]);
     }

@@ -144,8 +144,30 @@ impl HostRoot {
     pub fn read_link(&self, path: impl AsRef<Path>) -> io::Result<PathBuf> {
         let path = path.as_ref();
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-        let parent = self.open_at(path.parent().unwrap_or(Path::new("")), path_flags() | OFlag::O_DIRECTORY)?;
+        let parent =
+            self.open_at(path.parent().unwrap_or(Path::new("")), path_flags() | OFlag::O_DIRECTORY)?;
         Ok(PathBuf::from(readlinkat(&parent, name)?))
+    }
+
+    /// Names and targets of the symbolic links in a folder, in no order; what
+    /// is no link or is gone meanwhile is left out.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub fn links(&self, path: impl AsRef<Path>) -> io::Result<Vec<(OsString, OsString)>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let folder = self.open_at(path.as_ref(), flags)?;
+        let mut links = Vec::new();
+        for entry in Dir::from_fd(folder.try_clone()?)?.iter() {
+            let entry = entry?;
+            if links.len() == MAX_ENTRIES {
+                return Err(io::Error::new(io::ErrorKind::FileTooLarge, "folder has too many entries"));
+            }
+            if let Ok(target) = readlinkat(&folder, entry.file_name()) {
+                links.push((OsStr::from_bytes(entry.file_name().to_bytes()).to_owned(), target));
+            }
+        }
+        Ok(links)
     }
 
     /// Whether something is there, links followed.
@@ -239,8 +261,12 @@ fn path_flags() -> OFlag {
 }
 
 fn names_reversed(path: &Path) -> Vec<OsString> {
-    let mut names: Vec<OsString> =
-        path.as_os_str().as_bytes().split(|&byte| byte == b'/').map(|name| OsString::from_vec(name.to_vec())).collect();
+    let mut names: Vec<OsString> = path
+        .as_os_str()
+        .as_bytes()
+        .split(|&byte| byte == b'/')
+        .map(|name| OsString::from_vec(name.to_vec()))
+        .collect();
     names.reverse();
     names
 }

@@ -7,4 +7,5 @@ pub mod asset;
 pub mod batch;
 pub mod diff;
 pub mod host;
+pub mod probe;
 pub mod text;

@@ -1,0 +1,240 @@
+//! Mounted file systems: mountinfo of process 1 (proc_pid_mountinfo(5)), so
+//! that the agent's own mount namespace does not matter.
+
+use std::collections::BTreeMap;
+
+use contracts::v1::{FilesystemDetails, asset_details::Details};
+
+use super::{ProbeError, Scan};
+use crate::asset::ScannedAsset;
+use crate::host::HostRoot;
+use crate::text::clean;
+
+const MOUNTS: &str = "proc/1/mountinfo";
+/// For a host root whose process 1 the agent may not look into.
+const OWN_MOUNTS: &str = "proc/self/mountinfo";
+
+/// `poll(2)` tells of a change of this one; its size and times never change.
+pub(super) const WATCHED: &[&str] = &[MOUNTS];
+
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+/// File systems that hold no data of their own: views of the kernel, and memory.
+const PSEUDO: &[&str] = &[
+    "autofs",
+    "bdev",
+    "binder",
+    "binfmt_misc",
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "cpuset",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "efivarfs",
+    "fuse.gvfsd-fuse",
+    "fuse.lxcfs",
+    "fuse.portal",
+    "fusectl",
+    "hugetlbfs",
+    "mqueue",
+    "nsfs",
+    "overlay",
+    "proc",
+    "pstore",
+    "ramfs",
+    "resctrl",
+    "rootfs",
+    "rpc_pipefs",
+    "securityfs",
+    "selinuxfs",
+    "smackfs",
+    "squashfs",
+    "sysfs",
+    "tmpfs",
+    "tracefs",
+];
+
+/// Folders of container runtimes and of the kubelet: what is mounted below
+/// comes and goes with containers and pods and is theirs, not the node's.
+const CONTAINER_FOLDERS: &[&str] = &[
+    "/run/containerd/",
+    "/run/docker/",
+    "/run/k3s/",
+    "/run/netns/",
+    "/run/user/",
+    "/var/lib/containerd/",
+    "/var/lib/containers/storage/",
+    "/var/lib/docker/",
+    "/var/lib/kubelet/",
+    "/var/lib/lxcfs/",
+    "/var/lib/rancher/",
+    "/snap/",
+];
+
+pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
+    let text = host
+        .read(MOUNTS, MAX_BYTES)
+        .or_else(|_| host.read(OWN_MOUNTS, MAX_BYTES))
+        .map_err(ProbeError::read(MOUNTS))?;
+    let (mut filesystems, mut warnings) = parse_mounts(&text);
+    for filesystem in &mut filesystems {
+        match host.capacity(&filesystem.mount_point) {
+            Ok(bytes) => filesystem.size_bytes = bytes,
+            Err(error) => warnings.push(format!("size of {}: {error}", filesystem.mount_point)),
+        }
+    }
+    let asset = |filesystem: FilesystemDetails| {
+        let mount_point = filesystem.mount_point.clone();
+        ScannedAsset::new(mount_point.clone(), mount_point, Details::Filesystem(filesystem))
+    };
+    Ok(Scan { assets: filesystems.into_iter().map(asset).collect(), warnings })
+}
+
+/// Parses mountinfo, leaving out what holds no data of the node. Where mounts
+/// lie over each other, the last one hides the others and is the one reported.
+fn parse_mounts(text: &[u8]) -> (Vec<FilesystemDetails>, Vec<String>) {
+    let mut by_mount_point: BTreeMap<String, Option<FilesystemDetails>> = BTreeMap::new();
+    let mut warnings = Vec::new();
+    for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+        match parse_line(line) {
+            Some(filesystem) => {
+                let kept = is_data(&filesystem).then(|| filesystem.clone());
+                by_mount_point.insert(filesystem.mount_point, kept);
+            }
+            None => {
+                warnings.push(format!("{MOUNTS}: cannot read the line `{}`", clean(line).escape_debug()));
+            }
+        }
+    }
+    (by_mount_point.into_values().flatten().collect(), warnings)
+}
+
+fn is_data(filesystem: &FilesystemDetails) -> bool {
+    let mount_point = filesystem.mount_point.as_str();
+    // Also the root of a node that is itself a container or a live image.
+    if mount_point == "/" {
+        return true;
+    }
+    !PSEUDO.contains(&filesystem.r#type.as_str())
+        && !CONTAINER_FOLDERS.iter().any(|folder| mount_point.starts_with(folder))
+}
+
+/// `id parent major:minor root mount_point options [tags…] - type source super_options`
+fn parse_line(line: &[u8]) -> Option<FilesystemDetails> {
+    let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
+    let separator = words.iter().skip(6).position(|word| word == b"-")? + 6;
+    let (root, mount_point, options) = (words[3], words[4], words[5]);
+    let (kind, source) = (words.get(separator + 1)?, words.get(separator + 2)?);
+    let super_options = words.get(separator + 3).copied().unwrap_or_default();
+
+    let mut all: Vec<String> = options
+        .split(|&byte| byte == b',')
+        .chain(super_options.split(|&byte| byte == b','))
+        .filter(|option| !option.is_empty())
+        .map(unescape)
+        .collect();
+    // The mount decides; what it mounts may be writable for others.
+    let read_only = options.split(|&byte| byte == b',').any(|option| option == b"ro")
+        || super_options.split(|&byte| byte == b',').any(|option| option == b"ro");
+    all.retain(|option| !has_secret(option));
+    if read_only {
+        all.retain(|option| option != "rw");
+    }
+    all.sort();
+    all.dedup();
+    Some(FilesystemDetails {
+        mount_point: unescape(mount_point),
+        source: unescape(source),
+        r#type: unescape(kind),
+        root: unescape(root),
+        options: all,
+        size_bytes: 0,
+        read_only,
+    })
+}
+
+/// Options of network file systems that may carry credentials.
+fn has_secret(option: &str) -> bool {
+    ["password=", "pass=", "secret=", "credentials="].iter().any(|name| option.starts_with(name))
+}
+
+/// Space, tab, newline and backslash are written as `\040` and so on.
+fn unescape(word: &[u8]) -> String {
+    let mut bytes = Vec::with_capacity(word.len());
+    let mut rest = word;
+    while let Some((&first, tail)) = rest.split_first() {
+        let octal =
+            tail.get(..3).filter(|digits| first == b'\\' && digits.iter().all(|d| (b'0'..=b'7').contains(d)));
+        let value =
+            octal.and_then(|d| u8::try_from(d.iter().fold(0_u32, |n, d| n * 8 + u32::from(d - b'0'))).ok());
+        if let Some(value) = value {
+            bytes.push(value);
+            rest = &tail[3..];
+        } else {
+            bytes.push(first);
+            rest = tail;
+        }
+    }
+    clean(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: &[u8] = b"22 27 0:21 / /proc rw,relatime - proc proc rw
+27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard,resuid=65534
+30 27 8:17 / /srv/my\\040data rw,noatime shared:5 master:1 - xfs /dev/sdb1 rw,attr2,inode64
+31 27 0:40 / /mnt/nfs rw,relatime - nfs4 server:/export rw,vers=4.2,addr=10.0.0.1
+32 27 254:0 /srv/sub /opt/bind ro,relatime - ext4 /dev/vda rw
+33 27 0:50 / /var/lib/docker/overlay2/abc/merged rw - overlay overlay rw,lowerdir=/a
+34 27 0:51 / /var/lib/kubelet/pods/uid/volumes/x rw - ext4 /dev/sdc rw
+35 27 0:52 / /mnt/share rw - cifs //srv/share rw,username=me,password=hunter2
+36 27 0:53 / /tmp rw - tmpfs tmpfs rw,size=1g
+";
+
+    #[test]
+    fn keeps_what_holds_data_of_the_node() {
+        let (filesystems, warnings) = parse_mounts(NODE);
+        assert!(warnings.is_empty(), "{warnings:?}");
+        let points: Vec<&str> = filesystems.iter().map(|fs| fs.mount_point.as_str()).collect();
+        assert_eq!(points, ["/", "/mnt/nfs", "/mnt/share", "/opt/bind", "/srv/my data"]);
+        let root = &filesystems[0];
+        assert_eq!(
+            (root.source.as_str(), root.r#type.as_str(), root.root.as_str()),
+            ("/dev/vda", "ext4", "/")
+        );
+        assert_eq!(root.options, ["discard", "relatime", "resuid=65534", "rw"]);
+        assert!(!root.read_only);
+        assert!(filesystems[3].read_only);
+        assert_eq!(filesystems[3].root, "/srv/sub");
+        assert!(!filesystems[3].options.contains(&"rw".to_owned()));
+    }
+
+    #[test]
+    fn no_password_leaves_the_node() {
+        let (filesystems, _) = parse_mounts(NODE);
+        assert!(!format!("{filesystems:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn of_mounts_over_each_other_the_last_counts() {
+        let over = b"1 0 8:1 / /data rw - ext4 /dev/a rw\n2 1 8:2 / /data rw - ext4 /dev/b rw\n";
+        let (filesystems, _) = parse_mounts(over);
+        assert_eq!(filesystems.len(), 1);
+        assert_eq!(filesystems[0].source, "/dev/b");
+        let hidden = b"1 0 8:1 / /data rw - ext4 /dev/a rw\n2 1 0:9 / /data rw - tmpfs none rw\n";
+        assert!(parse_mounts(hidden).0.is_empty());
+    }
+
+    #[test]
+    fn garbage_is_named_and_the_rest_is_complete() {
+        let (filesystems, warnings) =
+            parse_mounts(b"\xff\xff\n1 2 3\n1 0 8:1 / / rw -\n1 0 8:1 / / rw - ext4 \xff\\999 rw\n");
+        assert_eq!((filesystems.len(), warnings.len()), (1, 3));
+        assert_eq!(filesystems[0].source, "\u{fffd}\\999");
+    }
+}

@@ -1,0 +1,136 @@
+//! The probes: each finds the assets of one kind. A probe is a pure parser over
+//! file contents and a thin reader below the host root.
+
+mod disks;
+mod filesystems;
+mod modules;
+mod network;
+mod node;
+mod packages;
+mod sockets;
+mod systemd;
+
+use std::io;
+use std::sync::Arc;
+
+use contracts::v1::AssetKind;
+
+use crate::asset::ScannedAsset;
+use crate::host::HostRoot;
+
+pub use node::keep_boot_time;
+
+/// Most warnings that one scan reports; the rest is counted in one more.
+const MAX_WARNINGS: usize = 20;
+
+/// What a scan of one kind found.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// The assets. Where two have one natural key, the first counts.
+    pub assets: Vec<ScannedAsset>,
+    /// What could not be read and was left out, or was cut.
+    pub warnings: Vec<String>,
+}
+
+/// Why a probe found nothing. What it found before stays.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// A file that it needs cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// Path below the host root.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file does not have the form that it is known to have.
+    #[error("{path}: {problem}")]
+    Malformed {
+        /// Path below the host root.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl ProbeError {
+    /// For `map_err` on reading `path`.
+    pub(crate) fn read(path: &str) -> impl FnOnce(io::Error) -> Self + '_ {
+        move |source| Self::Read { path: path.to_owned(), source }
+    }
+}
+
+/// How soon a probe runs again without a sign of change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cadence {
+    /// With each full scan: what is watched, or seldom changes.
+    Full,
+    /// More often: what changes without leaving a trace to watch.
+    Prompt,
+}
+
+type ScanFn = dyn Fn(&HostRoot) -> Result<Scan, ProbeError> + Send + Sync;
+
+/// One probe.
+#[derive(Clone)]
+pub struct Probe {
+    /// Its name, such as `packages`.
+    pub name: &'static str,
+    /// The kind that it alone finds.
+    pub kind: AssetKind,
+    /// How soon it runs again.
+    pub cadence: Cadence,
+    /// Files and folders whose change makes it run at once.
+    pub watched: &'static [&'static str],
+    scan: Arc<ScanFn>,
+}
+
+impl Probe {
+    /// A probe of one kind.
+    pub fn new(
+        name: &'static str,
+        kind: AssetKind,
+        cadence: Cadence,
+        watched: &'static [&'static str],
+        scan: impl Fn(&HostRoot) -> Result<Scan, ProbeError> + Send + Sync + 'static,
+    ) -> Self {
+        Self { name, kind, cadence, watched, scan: Arc::new(scan) }
+    }
+
+    /// Looks at the node. Blocks; may hang with the node's devices.
+    ///
+    /// # Errors
+    /// When what it needs cannot be read.
+    pub fn scan(&self, host: &HostRoot) -> Result<Scan, ProbeError> {
+        let mut scan = (self.scan)(host)?;
+        let cut: Vec<String> = scan.assets.iter_mut().filter_map(ScannedAsset::limit).collect();
+        scan.warnings.extend(cut);
+        if scan.warnings.len() > MAX_WARNINGS {
+            let more = scan.warnings.len() - MAX_WARNINGS;
+            scan.warnings.truncate(MAX_WARNINGS);
+            scan.warnings.push(format!("and {more} more"));
+        }
+        Ok(scan)
+    }
+}
+
+/// All probes, in the order of their kinds. `known_sockets` are the natural keys
+/// of the listening sockets last recorded: they need not prove themselves anew.
+#[must_use]
+pub fn all(known_sockets: impl IntoIterator<Item = String>) -> Vec<Probe> {
+    use AssetKind as Kind;
+    use Cadence::{Full, Prompt};
+    let sockets = sockets::Sockets::new(known_sockets);
+    vec![
+        Probe::new("node", Kind::Node, Full, node::WATCHED, node::scan),
+        Probe::new("disks", Kind::Disk, Full, disks::WATCHED, disks::scan),
+        Probe::new("filesystems", Kind::Filesystem, Full, filesystems::WATCHED, filesystems::scan),
+        Probe::new("network", Kind::NetworkInterface, Prompt, network::WATCHED, network::scan),
+        Probe::new("packages", Kind::Package, Full, packages::WATCHED, packages::scan),
+        Probe::new("systemd", Kind::SystemdUnit, Full, systemd::WATCHED, systemd::scan),
+        Probe::new("modules", Kind::KernelModule, Prompt, modules::WATCHED, modules::scan),
+        Probe::new("sockets", Kind::ListeningSocket, Prompt, sockets::WATCHED, move |host| {
+            sockets.scan(host)
+        }),
+    ]
+}
