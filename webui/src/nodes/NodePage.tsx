@@ -1,0 +1,235 @@
+import { Code } from "@connectrpc/connect";
+import { Link, useParams } from "react-router";
+import { FactList } from "../assets/FactList";
+import { useAsset } from "../assets/queries";
+import { seenOf } from "../assets/revisionDiff";
+import { assetsPath } from "../assets/search";
+import { curl, grpcurl } from "../calls/commands";
+import { CopyCalls } from "../calls/CopyCalls";
+import { isCode } from "../errors/problem";
+import { EventTable } from "../events/EventTable";
+import { eventsPath } from "../events/search";
+import { useNewestEvents } from "../events/queries";
+import { KINDS, kindName, resourceId } from "../format/names";
+import { count } from "../format/number";
+import { Age, Moment } from "../format/Time";
+import { FreshnessNote } from "../freshness/FreshnessNote";
+import { QueryView } from "../freshness/QueryView";
+import { AssetKind, AssetState } from "../gen/assettrack/v1/asset_pb";
+import { type Node, NodeHealth } from "../gen/assettrack/v1/node_service_pb";
+import { quote } from "../search/words";
+import { HealthBadge } from "../shell/Badge";
+import { Page } from "../shell/Page";
+import { backlog } from "./backlog";
+import { NODES_EVERY_MS, useNode } from "./queries";
+
+export default function NodePage() {
+  const { id = "" } = useParams();
+  const name = `nodes/${id}`;
+  const query = useNode(name);
+  const node = query.data;
+  if (!node && isCode(query.error, Code.NotFound)) {
+    return (
+      <Page title="Node not found">
+        <p className="empty">
+          There is no node <code>{name}</code>. <Link to="/nodes">Go to the nodes</Link>
+        </p>
+      </Page>
+    );
+  }
+  return (
+    <Page
+      title={node ? node.displayName || id : "Node"}
+      heading={
+        node && (
+          <>
+            <Link className="crumb" to="/nodes">
+              Nodes
+            </Link>{" "}
+            {node.displayName || id} <HealthBadge health={node.health} />
+          </>
+        )
+      }
+      aside={<FreshnessNote query={query} everyMs={NODES_EVERY_MS} />}
+    >
+      <QueryView query={query} what="The node could not be read">
+        {(shown) => <Content node={shown} />}
+      </QueryView>
+    </Page>
+  );
+}
+
+function Content({ node }: { node: Node }) {
+  const { origin } = window.location;
+  return (
+    <>
+      <HealthNote node={node} />
+      <div className="columns">
+        <div>
+          <Machine node={node} />
+          <NewestEvents node={node} />
+        </div>
+        <div>
+          <Agent node={node} />
+          <KindLinks node={node} />
+          <CopyCalls
+            commands={[
+              curl(origin, `/v1/${node.name}`),
+              grpcurl(origin, "NodeService/GetNode", { name: node.name }),
+            ]}
+          />
+        </div>
+      </div>
+    </>
+  );
+}
+
+function HealthNote({ node }: { node: Node }) {
+  if (node.health === NodeHealth.STALE) {
+    return (
+      <p className="problem is-warning">
+        This node is not heard: its last heartbeat came <Age at={node.lastHeartbeatTime} />, and it
+        should send one each {node.heartbeatIntervalSeconds} s. What is shown of it is what it last
+        said.
+      </p>
+    );
+  }
+  if (node.health === NodeHealth.UNKNOWN) {
+    return (
+      <p className="problem is-warning">
+        Whether this node lives cannot be told: no collector delivers heartbeats at the moment.
+      </p>
+    );
+  }
+  return null;
+}
+
+function Machine({ node }: { node: Node }) {
+  const query = useAsset(node.asset);
+  return (
+    <section className="panel">
+      <h2>
+        Machine{" "}
+        <Link className="head-link" to={`/${node.asset}`}>
+          Its asset, with history and managed fields
+        </Link>
+      </h2>
+      {isCode(query.error, Code.NotFound) ? (
+        <p className="empty">The agent has not described the machine yet.</p>
+      ) : (
+        <QueryView query={query} what="The machine could not be read">
+          {(asset) => <FactList facts={seenOf(asset.details)?.facts ?? []} />}
+        </QueryView>
+      )}
+    </section>
+  );
+}
+
+function Agent({ node }: { node: Node }) {
+  const missing = backlog(node);
+  return (
+    <section className="panel">
+      <h2>Agent</h2>
+      <dl className="facts">
+        <div>
+          <dt>Last heartbeat</dt>
+          <dd>
+            <Age at={node.lastHeartbeatTime} />
+            {node.heartbeatIntervalSeconds > 0 && (
+              <span className="faint"> · each {node.heartbeatIntervalSeconds} s</span>
+            )}
+          </dd>
+        </div>
+        <div>
+          <dt>Version</dt>
+          <dd>{node.agentVersion || "–"}</dd>
+        </div>
+        <div>
+          <dt>Cluster</dt>
+          <dd>{node.cluster}</dd>
+        </div>
+        <div>
+          <dt>Outbox</dt>
+          <dd>{count(node.outboxBatches)} batches wait for the broker</dd>
+        </div>
+        <div>
+          <dt>Received</dt>
+          <dd>
+            <span className="num">
+              {count(node.receivedSequence)} of {count(node.lastSequence)}
+            </span>{" "}
+            {missing > 0n && <span className="warn-text">{count(missing)} missing</span>}
+          </dd>
+        </div>
+        <div>
+          <dt>Stream</dt>
+          <dd>
+            <code>{node.stream || "–"}</code>
+          </dd>
+        </div>
+        <div>
+          <dt>First heard</dt>
+          <dd>
+            <Moment at={node.createTime} />
+          </dd>
+        </div>
+        <div>
+          <dt>Name</dt>
+          <dd>
+            <code>{node.name}</code>
+          </dd>
+        </div>
+      </dl>
+    </section>
+  );
+}
+
+/** Kinds that an agent reports beside the machine itself. */
+const ON_NODE = KINDS.filter((kind) => kind !== AssetKind.NODE && kind !== AssetKind.CUSTOM);
+
+function KindLinks({ node }: { node: Node }) {
+  const id = resourceId(node.name);
+  return (
+    <section className="panel">
+      <h2>
+        Assets{" "}
+        <Link className="head-link" to={assetsPath({ node: id, state: AssetState.ACTIVE })}>
+          {count(node.activeAssets)} active
+        </Link>
+      </h2>
+      <ul className="kind-links">
+        {ON_NODE.map((kind) => (
+          <li key={kind}>
+            <Link className="kind" to={assetsPath({ node: id, kind, state: AssetState.ACTIVE })}>
+              {kindName(kind)}
+            </Link>
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+function NewestEvents({ node }: { node: Node }) {
+  const filter = `node=${quote(node.name)}`;
+  const query = useNewestEvents(filter);
+  return (
+    <section className="panel">
+      <h2>
+        Newest events{" "}
+        <Link className="head-link" to={eventsPath({ text: filter })}>
+          All of this node
+        </Link>
+      </h2>
+      <QueryView query={query} what="The events could not be read">
+        {({ events }) =>
+          events.length === 0 ? (
+            <p className="empty">Nothing has happened on this node yet.</p>
+          ) : (
+            <EventTable events={events} onNode />
+          )
+        }
+      </QueryView>
+    </section>
+  );
+}

@@ -1,0 +1,61 @@
+import { Link } from "react-router";
+import { assetsPath } from "../assets/search";
+import { count } from "../format/number";
+import { AssetState } from "../gen/assettrack/v1/asset_pb";
+import type { KindCount } from "../gen/assettrack/v1/overview_service_pb";
+import { KindTag } from "../shell/Badge";
+import { kindRows } from "./rollup";
+
+/** Assets by kind and state; every number leads to what it counts. */
+export function KindPanel({ counts }: { counts: readonly KindCount[] }) {
+  const rows = kindRows(counts);
+  return (
+    <section className="panel" aria-label="Assets by kind">
+      <h2>Assets</h2>
+      {rows.length === 0 ? (
+        <p className="empty">No assets yet.</p>
+      ) : (
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Kind</th>
+              <th scope="col" className="right">
+                Active
+              </th>
+              <th scope="col" className="right">
+                Removed
+              </th>
+              <th scope="col" className="right" title="By people; no agent sees them">
+                Recorded
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map(({ kind, active, removed, recorded }) => (
+              <tr key={kind}>
+                <th scope="row">
+                  <Link to={assetsPath({ kind })}>
+                    <KindTag kind={kind} />
+                  </Link>
+                </th>
+                <td className="right num">
+                  <CountLink value={active} to={assetsPath({ kind, state: AssetState.ACTIVE })} />
+                </td>
+                <td className="right num">
+                  <CountLink value={removed} to={assetsPath({ kind, state: AssetState.REMOVED })} />
+                </td>
+                <td className="right num">
+                  <CountLink value={recorded} to={assetsPath({ kind })} />
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+    </section>
+  );
+}
+
+function CountLink({ value, to }: { value: bigint; to: string }) {
+  return value === 0n ? <span className="faint">0</span> : <Link to={to}>{count(value)}</Link>;
+}

@@ -1,0 +1,153 @@
+import { Link } from "react-router";
+import { EventTable } from "../events/EventTable";
+import { useNewestEvents } from "../events/queries";
+import { collectorStateName, healthName } from "../format/names";
+import { count } from "../format/number";
+import { Moment } from "../format/Time";
+import { FreshnessNote } from "../freshness/FreshnessNote";
+import { QueryView } from "../freshness/QueryView";
+import { CollectorState } from "../gen/assettrack/v1/collector_service_pb";
+import { NodeHealth } from "../gen/assettrack/v1/node_service_pb";
+import type { Overview } from "../gen/assettrack/v1/overview_service_pb";
+import { Page } from "../shell/Page";
+import { CollectorPanel, QueuePanel } from "./Pipeline";
+import { KindPanel } from "./KindPanel";
+import { OVERVIEW_EVERY_MS, useOverview } from "./queries";
+import { TrafficPanel } from "./TrafficPanel";
+
+export default function OverviewPage() {
+  const query = useOverview();
+  return (
+    <Page title="Overview" aside={<FreshnessNote query={query} everyMs={OVERVIEW_EVERY_MS} />}>
+      <QueryView query={query} what="The overview could not be read">
+        {(overview) => <Content overview={overview} />}
+      </QueryView>
+      <NewestEvents />
+    </Page>
+  );
+}
+
+function Content({ overview }: { overview: Overview }) {
+  return (
+    <>
+      {overview.unavailable.length > 0 && (
+        <div className="problem is-warning" role="alert">
+          <p className="problem-title">This is not the whole picture</p>
+          <ul className="violations">
+            {overview.unavailable.map(({ part, reason }) => (
+              <li key={part}>
+                <code>{part}</code> {reason}
+              </li>
+            ))}
+          </ul>
+        </div>
+      )}
+      <Tiles overview={overview} />
+      <div className="columns">
+        <div>
+          <KindPanel counts={overview.kinds} />
+          <TrafficPanel collectors={overview.collectors} />
+        </div>
+        <div>
+          <CollectorPanel collectors={overview.collectors} />
+          <QueuePanel collectors={overview.collectors} />
+          {overview.measureTime && (
+            <p className="faint foot">
+              Inventory counted at <Moment at={overview.measureTime} />
+            </p>
+          )}
+        </div>
+      </div>
+    </>
+  );
+}
+
+/** The processor's part is missing as a whole if it has no time. */
+const MISSING = "–";
+
+function Tiles({ overview }: { overview: Overview }) {
+  const counted = overview.measureTime !== undefined;
+  const healthy = nodesOf(overview, NodeHealth.HEALTHY);
+  const all = overview.nodes.reduce((sum, nodes) => sum + nodes.count, 0n);
+  const consuming = overview.collectors.filter(({ state }) => state === CollectorState.CONSUMING);
+  return (
+    <ul className="tiles">
+      <li className={counted && healthy < all ? "tile is-bad" : "tile"}>
+        <Link to="/nodes">
+          <span className="tile-name">Healthy nodes</span>
+          <span className="tile-value num">
+            {counted ? `${count(healthy)} of ${count(all)}` : MISSING}
+          </span>
+        </Link>
+        <NodeNote overview={overview} />
+      </li>
+      <li className="tile">
+        <Link to="/events">
+          <span className="tile-name">Events in the last hour</span>
+          <span className="tile-value num">{counted ? count(overview.eventsLastHour) : MISSING}</span>
+        </Link>
+      </li>
+      <li className={overview.deadLetters > 0n ? "tile is-bad" : "tile"}>
+        <span className="tile-name">Dead letters</span>
+        <span className="tile-value num">{counted ? count(overview.deadLetters) : MISSING}</span>
+        <span className="faint">
+          {overview.deadLetters > 0n ? "could not be applied; a person has to look" : "none waits"}
+        </span>
+      </li>
+      <li className={consuming.length < overview.collectors.length || consuming.length === 0 ? "tile is-bad" : "tile"}>
+        <span className="tile-name">Collectors consuming</span>
+        <span className="tile-value num">
+          {consuming.length} of {overview.collectors.length}
+        </span>
+        <span className="faint">
+          {overview.collectors
+            .filter(({ state }) => state !== CollectorState.CONSUMING)
+            .map(({ state }) => collectorStateName(state))
+            .join(", ")}
+        </span>
+      </li>
+    </ul>
+  );
+}
+
+function NodeNote({ overview }: { overview: Overview }) {
+  const others = overview.nodes.filter(
+    (nodes) => nodes.health !== NodeHealth.HEALTHY && nodes.count > 0n,
+  );
+  return (
+    <span className="tile-links">
+      {others.map((nodes) => (
+        <Link key={nodes.health} to={`/nodes?health=${healthName(nodes.health)}`}>
+          {count(nodes.count)} {healthName(nodes.health)}
+        </Link>
+      ))}
+    </span>
+  );
+}
+
+function nodesOf(overview: Overview, health: NodeHealth): bigint {
+  return overview.nodes.find((nodes) => nodes.health === health)?.count ?? 0n;
+}
+
+function NewestEvents() {
+  const query = useNewestEvents("");
+  return (
+    <section className="panel" aria-label="Newest events">
+      <h2>
+        Newest events{" "}
+        <Link className="head-link" to="/events">
+          All events
+        </Link>
+      </h2>
+      <QueryView query={query} what="The events could not be read">
+        {({ events }) =>
+          events.length === 0 ? (
+            <p className="empty">Nothing has happened yet: no agent has reported.</p>
+          ) : (
+            <EventTable events={events} />
+          )
+        }
+      </QueryView>
+    </section>
+  );
+}
