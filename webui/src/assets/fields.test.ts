@@ -1,0 +1,47 @@
+import { create } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import {
+  DiskDetailsSchema,
+  ListeningSocketDetailsSchema,
+} from "../gen/assettrack/v1/details_pb";
+import { factsOf, labelOf } from "./fields";
+
+test("every field of a kind is there, by descriptor", () => {
+  const facts = factsOf(
+    DiskDetailsSchema,
+    create(DiskDetailsSchema, {
+      device: "sda",
+      sizeBytes: 1_610_612_736n,
+      partitions: [{ device: "sda1", number: 1, startBytes: 1_048_576n, sizeBytes: 1_073_741_824n }],
+    }),
+  );
+  const values = new Map(facts.map(({ field, value }) => [field, value]));
+  expect([...values.keys()]).toEqual(DiskDetailsSchema.fields.map(({ name }) => name));
+  expect(values.get("size_bytes")).toEqual({
+    type: "text",
+    text: "1.5 GiB",
+    exact: "1,610,612,736 B",
+  });
+  expect(values.get("serial")).toEqual({ type: "none" });
+  expect(values.get("rotational")).toMatchObject({ text: "no" });
+  expect(values.get("partitions")).toEqual({
+    type: "table",
+    columns: ["Device", "Number", "Start", "Size"],
+    rows: [["sda1", "1", "1,048,576 B", "1,073,741,824 B"]],
+  });
+});
+
+test("a zero is a value where it says something", () => {
+  const facts = factsOf(ListeningSocketDetailsSchema, create(ListeningSocketDetailsSchema));
+  // User 0 is root.
+  expect(facts.find(({ field }) => field === "uid")?.value).toMatchObject({ text: "0" });
+  expect(facts.find(({ field }) => field === "program")?.value).toEqual({ type: "none" });
+});
+
+test.each([
+  ["cpu_model", "CPU model"],
+  ["memory_bytes", "Memory"],
+  ["boot_time", "Boot"],
+  ["os_id", "OS ID"],
+  ["unit", "Unit"],
+])("%s is labelled %s", (field, label) => expect(labelOf(field)).toBe(label));
