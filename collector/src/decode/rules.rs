@@ -1,0 +1,207 @@
+//! The rules of the fields, from event.proto. Pure.
+
+use std::collections::HashSet;
+
+use contracts::v1::{
+    AssetDetails, AssetKind, EventBatch, NodeIdentity, Observation, Presence, Snapshot,
+    asset_details::Details,
+};
+use kit::{
+    identity::parse_uuid,
+    queue::{
+        MAX_DISPLAY_NAME_BYTES, MAX_NATURAL_KEY_BYTES, MAX_NODE_NAME_BYTES, MAX_OBSERVATIONS,
+        STATE_HASH_BYTES,
+    },
+};
+use prost_types::Timestamp;
+use uuid::Uuid;
+
+use super::{Rejection, text::NulFinder};
+
+/// Seconds of 0001-01-01 and of 9999-12-31T23:59:59, the range of
+/// google.protobuf.Timestamp.
+const TIMESTAMP_SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
+/// Checks who speaks; returns the node's UUID.
+pub fn node(identity: Option<&NodeIdentity>) -> Result<Uuid, Rejection> {
+    let identity = identity.ok_or_else(|| Rejection::node("node", "is missing"))?;
+    let uid = parse_uuid(&identity.uid)
+        .ok_or_else(|| Rejection::node("node.uid", "is not a UUID of 36 characters in lower case"))?;
+    for (path, name) in [("node.cluster", &identity.cluster), ("node.display_name", &identity.display_name)] {
+        if name.len() > MAX_NODE_NAME_BYTES {
+            let length = name.len();
+            return Err(Rejection::node(
+                path,
+                format!("has {length} bytes, at most {MAX_NODE_NAME_BYTES} may be"),
+            ));
+        }
+        if name.contains('\0') {
+            return Err(Rejection::node(path, "has a NUL character"));
+        }
+    }
+    Ok(uid)
+}
+
+/// Checks everything in a batch below the identity of its node.
+pub fn batch(batch: &EventBatch, nul: &mut NulFinder) -> Result<(), Rejection> {
+    if parse_uuid(&batch.stream).is_none() {
+        return Err(Rejection::field("stream", "is not a UUID of 36 characters in lower case"));
+    }
+    if batch.sequence < 1 {
+        return Err(Rejection::field("sequence", format!("is {}, must be 1 or more", batch.sequence)));
+    }
+    let count = batch.observations.len();
+    if count > MAX_OBSERVATIONS {
+        return Err(Rejection::field(
+            "observations",
+            format!("are {count}, at most {MAX_OBSERVATIONS} may be"),
+        ));
+    }
+    let mut event_ids = HashSet::with_capacity(count);
+    for (index, one) in batch.observations.iter().enumerate() {
+        observation(one, nul).map_err(|(field, problem)| {
+            Rejection::field(&format!("observations[{index}].{field}"), problem)
+        })?;
+        if !event_ids.insert(one.event_id.as_str()) {
+            let path = format!("observations[{index}].event_id");
+            return Err(Rejection::field(&path, "occurs twice in the batch"));
+        }
+    }
+    for (index, one) in batch.snapshots.iter().enumerate() {
+        snapshot(one, batch.sequence)
+            .map_err(|(field, problem)| Rejection::field(&format!("snapshots[{index}].{field}"), problem))?;
+        if batch.snapshots[..index].iter().any(|earlier| earlier.kind == one.kind) {
+            return Err(Rejection::field(&format!("snapshots[{index}].kind"), "occurs twice in the batch"));
+        }
+    }
+    Ok(())
+}
+
+/// A field and what is wrong with it.
+type Broken = (String, String);
+
+fn broken<T>(field: &str, problem: impl Into<String>) -> Result<T, Broken> {
+    Err((field.to_owned(), problem.into()))
+}
+
+fn observation(one: &Observation, nul: &mut NulFinder) -> Result<(), Broken> {
+    if parse_uuid(&one.event_id).is_none_or(|id| id.is_nil()) {
+        return broken("event_id", "is not a UUID of 36 characters in lower case");
+    }
+    let presence = match Presence::try_from(one.presence) {
+        Ok(Presence::Unspecified) | Err(_) => {
+            return broken("presence", format!("{} is not known", one.presence));
+        }
+        Ok(presence) => presence,
+    };
+    let kind = observed_kind(one.kind)?;
+    sized_text("natural_key", &one.natural_key, MAX_NATURAL_KEY_BYTES)?;
+    if let Some(time) = &one.observe_time {
+        timestamp("observe_time", time)?;
+    }
+    if presence == Presence::Absent {
+        return absent(one);
+    }
+    sized_text("display_name", &one.display_name, MAX_DISPLAY_NAME_BYTES)?;
+    if one.state_hash.len() != STATE_HASH_BYTES {
+        return broken(
+            "state_hash",
+            format!("has {} bytes, must have {STATE_HASH_BYTES}", one.state_hash.len()),
+        );
+    }
+    match &one.details {
+        Some(details) => details_of(kind, details, nul),
+        None => broken("details", "are missing"),
+    }
+}
+
+/// What is gone has no state.
+fn absent(one: &Observation) -> Result<(), Broken> {
+    let state = [
+        ("display_name", one.display_name.is_empty()),
+        ("state_hash", one.state_hash.is_empty()),
+        ("details", one.details.is_none()),
+    ];
+    match state.iter().find(|(_, empty)| !empty) {
+        Some((field, _)) => broken(field, "must be empty with ABSENT"),
+        None => Ok(()),
+    }
+}
+
+fn details_of(kind: AssetKind, details: &AssetDetails, nul: &mut NulFinder) -> Result<(), Broken> {
+    let Some(inner) = &details.details else { return broken("details", "are empty") };
+    let found = kind_of(inner);
+    if found != kind {
+        return broken(
+            "details",
+            format!("are of {}, the kind is {}", found.as_str_name(), kind.as_str_name()),
+        );
+    }
+    if let Details::Node(node) = inner
+        && let Some(time) = &node.boot_time
+    {
+        timestamp("details.node.boot_time", time)?;
+    }
+    match nul.find(details) {
+        Some(path) => broken(&format!("details.{path}"), "has a NUL character"),
+        None => Ok(()),
+    }
+}
+
+fn snapshot(one: &Snapshot, sequence: i64) -> Result<(), Broken> {
+    observed_kind(one.kind)?;
+    if one.first_sequence < 1 || one.first_sequence > one.last_sequence {
+        return broken(
+            "first_sequence",
+            format!("is {}, must be 1 to {}", one.first_sequence, one.last_sequence),
+        );
+    }
+    if one.last_sequence != sequence {
+        return broken(
+            "last_sequence",
+            format!("is {}, must be that of the batch, {sequence}", one.last_sequence),
+        );
+    }
+    Ok(())
+}
+
+/// A kind that an agent can see.
+fn observed_kind(number: i32) -> Result<AssetKind, Broken> {
+    match AssetKind::try_from(number) {
+        Err(_) => broken("kind", format!("{number} is not known")),
+        Ok(kind @ (AssetKind::Unspecified | AssetKind::Custom)) => {
+            broken("kind", format!("{} is not for agents", kind.as_str_name()))
+        }
+        Ok(kind) => Ok(kind),
+    }
+}
+
+fn kind_of(details: &Details) -> AssetKind {
+    match details {
+        Details::Node(_) => AssetKind::Node,
+        Details::Disk(_) => AssetKind::Disk,
+        Details::Filesystem(_) => AssetKind::Filesystem,
+        Details::NetworkInterface(_) => AssetKind::NetworkInterface,
+        Details::Package(_) => AssetKind::Package,
+        Details::SystemdUnit(_) => AssetKind::SystemdUnit,
+        Details::KernelModule(_) => AssetKind::KernelModule,
+        Details::ListeningSocket(_) => AssetKind::ListeningSocket,
+    }
+}
+
+fn sized_text(field: &str, text: &str, most: usize) -> Result<(), Broken> {
+    if text.is_empty() || text.len() > most {
+        return broken(field, format!("has {} bytes, must have 1 to {most}", text.len()));
+    }
+    if text.contains('\0') {
+        return broken(field, "has a NUL character");
+    }
+    Ok(())
+}
+
+fn timestamp(field: &str, time: &Timestamp) -> Result<(), Broken> {
+    if TIMESTAMP_SECONDS.contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos) {
+        return Ok(());
+    }
+    broken(field, format!("{} s and {} ns is no time of the years 1 to 9999", time.seconds, time.nanos))
+}

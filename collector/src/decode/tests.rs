@@ -1,0 +1,316 @@
+//! Tables of what is accepted, and of what is rejected with which words.
+
+use contracts::v1::{
+    AssetDetails, AssetKind, DeadLetterReason, DiskDetails, EventBatch, Heartbeat, NodeDetails, NodeIdentity,
+    Observation, PackageDetails, Presence, Snapshot, asset_details::Details,
+};
+use kit::queue::{MAX_OBSERVATIONS, batch_key, heartbeat_key};
+use prost::Message;
+use prost_types::Timestamp;
+use uuid::Uuid;
+
+use super::{Decoder, Envelope, Rejection};
+
+const NODE: Uuid = Uuid::from_u128(0x1368ea7e_dfe3_5393_9a69_91e01a346240);
+
+fn present(n: u128) -> Observation {
+    let package = PackageDetails { package: "openssl".into(), version: "3.0".into(), ..Default::default() };
+    Observation {
+        event_id: Uuid::from_u128(n + 1).to_string(),
+        presence: Presence::Present.into(),
+        kind: AssetKind::Package.into(),
+        natural_key: format!("dpkg/p{n}"),
+        display_name: "openssl".into(),
+        observe_time: Some(Timestamp { seconds: 1_800_000_000, nanos: 5 }),
+        state_hash: vec![0; 16],
+        details: Some(AssetDetails { details: Some(Details::Package(package)) }),
+    }
+}
+
+fn absent(n: u128) -> Observation {
+    Observation {
+        presence: Presence::Absent.into(),
+        display_name: String::new(),
+        state_hash: Vec::new(),
+        details: None,
+        ..present(n)
+    }
+}
+
+fn identity() -> NodeIdentity {
+    NodeIdentity { uid: NODE.to_string(), cluster: "c".into(), display_name: "n".into() }
+}
+
+fn batch() -> EventBatch {
+    let listed = Observation { presence: Presence::Listed.into(), ..present(2) };
+    EventBatch {
+        schema_version: 1,
+        node: Some(identity()),
+        stream: Uuid::from_u128(9).to_string(),
+        sequence: 7,
+        observations: vec![present(0), absent(1), listed],
+        snapshots: vec![Snapshot { kind: AssetKind::Package.into(), first_sequence: 5, last_sequence: 7 }],
+    }
+}
+
+fn envelope() -> Envelope {
+    Envelope {
+        routing_key: batch_key(NODE),
+        content_encoding: None,
+        node: Some(NODE.to_string()),
+        stream: Some(Uuid::from_u128(9).to_string()),
+        sequence: Some(7),
+        published_millis: Some(1),
+    }
+}
+
+fn decode(envelope: &Envelope, batch: &EventBatch) -> Result<EventBatch, Rejection> {
+    Decoder::new().unwrap().batch(envelope, &batch.encode_to_vec()).map(|(_, batch)| batch)
+}
+
+#[test]
+fn a_right_batch_comes_out_as_it_went_in() {
+    assert_eq!(decode(&envelope(), &batch()).unwrap(), batch());
+    let body = zstd::bulk::compress(&batch().encode_to_vec(), 3).unwrap();
+    let packed = Envelope { content_encoding: Some("zstd".into()), ..envelope() };
+    let (node, decoded) = Decoder::new().unwrap().batch(&packed, &body).unwrap();
+    assert_eq!((node, decoded), (NODE, batch()));
+    let empty_listing = EventBatch { observations: Vec::new(), ..batch() };
+    assert_eq!(decode(&envelope(), &empty_listing).unwrap(), empty_listing);
+}
+
+/// Breaks one thing in a right batch.
+type Change = fn(&mut EventBatch);
+
+#[test]
+fn a_broken_field_is_named() {
+    let package = |batch: &mut EventBatch, value: &str| {
+        let Some(AssetDetails { details: Some(Details::Package(package)) }) =
+            &mut batch.observations[0].details
+        else {
+            panic!("a package")
+        };
+        package.version = value.to_owned();
+    };
+    let table: Vec<(&str, Box<dyn Fn(&mut EventBatch)>)> = vec![
+        ("stream: is not a UUID", Box::new(|b| b.stream = "x".into())),
+        ("sequence: is 0", Box::new(|b| b.sequence = 0)),
+        (
+            "observations: are 501",
+            Box::new(|b| b.observations = (0..=MAX_OBSERVATIONS as u128).map(absent).collect()),
+        ),
+        ("observations[1].event_id: is not a UUID", Box::new(|b| b.observations[1].event_id = "x".into())),
+        (
+            "observations[0].event_id: is not",
+            Box::new(|b| b.observations[0].event_id = Uuid::from_u128(255).simple().to_string()),
+        ),
+        (
+            "observations[2].event_id: occurs twice",
+            Box::new(|b| b.observations[2].event_id = b.observations[0].event_id.clone()),
+        ),
+        ("observations[0].presence: 0 is not known", Box::new(|b| b.observations[0].presence = 0)),
+        ("observations[0].presence: 9 is not known", Box::new(|b| b.observations[0].presence = 9)),
+        ("observations[0].kind: 77 is not known", Box::new(|b| b.observations[0].kind = 77)),
+        (
+            "observations[0].kind: ASSET_KIND_CUSTOM is not for agents",
+            Box::new(|b| b.observations[0].kind = AssetKind::Custom.into()),
+        ),
+        (
+            "observations[0].kind: ASSET_KIND_UNSPECIFIED is not for agents",
+            Box::new(|b| b.observations[0].kind = 0),
+        ),
+        ("observations[0].natural_key: has 0 bytes", Box::new(|b| b.observations[0].natural_key.clear())),
+        (
+            "observations[0].natural_key: has 4097 bytes",
+            Box::new(|b| b.observations[0].natural_key = "k".repeat(4097)),
+        ),
+        (
+            "observations[1].natural_key: has a NUL",
+            Box::new(|b| b.observations[1].natural_key = "a\0".into()),
+        ),
+        ("observations[0].display_name: has 0 bytes", Box::new(|b| b.observations[0].display_name.clear())),
+        (
+            "observations[0].display_name: has 1025 bytes",
+            Box::new(|b| b.observations[0].display_name = "d".repeat(1025)),
+        ),
+        (
+            "observations[0].display_name: has a NUL",
+            Box::new(|b| b.observations[0].display_name = "\0".into()),
+        ),
+        (
+            "observations[0].observe_time: 0 s and -1 ns is no time",
+            Box::new(|b| b.observations[0].observe_time = Some(Timestamp { seconds: 0, nanos: -1 })),
+        ),
+        (
+            "observations[0].observe_time: 9223372036854775807 s",
+            Box::new(|b| b.observations[0].observe_time = Some(Timestamp { seconds: i64::MAX, nanos: 0 })),
+        ),
+        ("observations[0].state_hash: has 15 bytes", Box::new(|b| b.observations[0].state_hash.truncate(15))),
+        ("observations[2].details: are missing", Box::new(|b| b.observations[2].details = None)),
+        (
+            "observations[0].details: are empty",
+            Box::new(|b| b.observations[0].details = Some(AssetDetails::default())),
+        ),
+        (
+            "observations[0].details: are of ASSET_KIND_DISK, the kind is ASSET_KIND_PACKAGE",
+            Box::new(|b| {
+                let disk = Details::Disk(DiskDetails::default());
+                b.observations[0].details = Some(AssetDetails { details: Some(disk) });
+            }),
+        ),
+        ("observations[0].details.package.version: has a NUL", Box::new(move |b| package(b, "1\00"))),
+        (
+            "observations[0].details.node.boot_time: ",
+            Box::new(|b| {
+                let boot_time = Some(Timestamp { seconds: i64::MIN, nanos: 0 });
+                let node = Details::Node(NodeDetails { boot_time, ..Default::default() });
+                b.observations[0].kind = AssetKind::Node.into();
+                b.observations[0].details = Some(AssetDetails { details: Some(node) });
+            }),
+        ),
+        (
+            "observations[1].display_name: must be empty with ABSENT",
+            Box::new(|b| b.observations[1].display_name = "x".into()),
+        ),
+        (
+            "observations[1].state_hash: must be empty with ABSENT",
+            Box::new(|b| b.observations[1].state_hash = vec![0; 16]),
+        ),
+        (
+            "observations[1].details: must be empty with ABSENT",
+            Box::new(|b| b.observations[1].details = Some(AssetDetails::default())),
+        ),
+        ("snapshots[0].kind: -1 is not known", Box::new(|b| b.snapshots[0].kind = -1)),
+        ("snapshots[1].kind: occurs twice", Box::new(|b| b.snapshots.push(b.snapshots[0]))),
+        ("snapshots[0].first_sequence: is 0", Box::new(|b| b.snapshots[0].first_sequence = 0)),
+        ("snapshots[0].first_sequence: is 8", Box::new(|b| b.snapshots[0].first_sequence = 8)),
+        (
+            "snapshots[0].last_sequence: is 6, must be that of the batch, 7",
+            Box::new(|b| b.snapshots[0].last_sequence = 6),
+        ),
+    ];
+    for (expected, change) in table {
+        let mut wrong = batch();
+        change(&mut wrong);
+        let envelope =
+            Envelope { sequence: Some(wrong.sequence), stream: Some(wrong.stream.clone()), ..envelope() };
+        let rejection = decode(&envelope, &wrong).expect_err(expected);
+        assert_eq!(rejection.reason, DeadLetterReason::InvalidField, "{expected}");
+        assert!(rejection.detail.starts_with(expected), "{} for {expected}", rejection.detail);
+    }
+}
+
+#[test]
+fn who_speaks_must_be_told_the_same_everywhere() {
+    use DeadLetterReason::{InvalidField, InvalidNode};
+    let other = Uuid::from_u128(1);
+    let headers: Vec<(&str, DeadLetterReason, Envelope)> = vec![
+        ("headers.assettrack-node", InvalidNode, Envelope { node: None, ..envelope() }),
+        ("headers.assettrack-node", InvalidNode, Envelope { node: Some(other.to_string()), ..envelope() }),
+        ("routing_key", InvalidNode, Envelope { routing_key: batch_key(other), ..envelope() }),
+        ("routing_key", InvalidNode, Envelope { routing_key: format!("shard.63.{NODE}"), ..envelope() }),
+        ("headers.assettrack-stream", InvalidField, Envelope { stream: None, ..envelope() }),
+        ("headers.assettrack-stream", InvalidField, Envelope { stream: Some("x".into()), ..envelope() }),
+        ("headers.assettrack-sequence", InvalidField, Envelope { sequence: None, ..envelope() }),
+        ("headers.assettrack-sequence", InvalidField, Envelope { sequence: Some(8), ..envelope() }),
+    ];
+    for (field, reason, envelope) in headers {
+        let rejection = decode(&envelope, &batch()).unwrap_err();
+        assert_eq!(rejection.reason, reason, "{envelope:?}");
+        assert!(rejection.detail.starts_with(field), "{} for {field}", rejection.detail);
+    }
+    let bodies: [(&str, Change); 6] = [
+        ("node: is missing", |b| b.node = None),
+        ("node.uid: is not", |b| b.node.as_mut().unwrap().uid = "n1".into()),
+        ("node.uid: is not", |b| b.node.as_mut().unwrap().uid = NODE.to_string().to_uppercase()),
+        ("node.uid: is not", |b| b.node.as_mut().unwrap().uid.clear()),
+        ("node.cluster: has 254 bytes", |b| b.node.as_mut().unwrap().cluster = "c".repeat(254)),
+        ("node.display_name: has a NUL", |b| b.node.as_mut().unwrap().display_name = "\0".into()),
+    ];
+    for (expected, change) in bodies {
+        let mut wrong = batch();
+        change(&mut wrong);
+        let rejection = decode(&envelope(), &wrong).unwrap_err();
+        assert_eq!(rejection.reason, InvalidNode, "{expected}");
+        assert!(rejection.detail.starts_with(expected), "{} for {expected}", rejection.detail);
+    }
+}
+
+#[test]
+fn what_is_no_batch_says_so() {
+    let mut decoder = Decoder::new().unwrap();
+    let foreign = decoder.batch(&envelope(), b"\xff\xff\xff{json}").unwrap_err();
+    assert_eq!(foreign.reason, DeadLetterReason::Undecodable);
+    for version in [0, 2, u32::MAX] {
+        let future = EventBatch { schema_version: version, ..batch() };
+        let rejection = decode(&envelope(), &future).unwrap_err();
+        assert_eq!(rejection.reason, DeadLetterReason::UnknownVersion);
+        assert!(rejection.detail.contains(&version.to_string()), "{}", rejection.detail);
+    }
+    assert_eq!(decoder.batch(&envelope(), b"").unwrap_err().reason, DeadLetterReason::UnknownVersion);
+}
+
+/// Every single flipped bit and every cut is answered, never a panic; the
+/// decoder is as good afterwards as before.
+#[test]
+fn torn_bodies_are_survived() {
+    let mut decoder = Decoder::new().unwrap();
+    let body = batch().encode_to_vec();
+    let packed = zstd::bulk::compress(&body, 3).unwrap();
+    for (encoding, whole) in [(None, &body), (Some("zstd".to_owned()), &packed)] {
+        let envelope = Envelope { content_encoding: encoding, ..envelope() };
+        for offset in 0..whole.len() {
+            let _ = decoder.batch(&envelope, &whole[..offset]);
+            for bit in 0..8 {
+                let mut flipped = whole.clone();
+                flipped[offset] ^= 1 << bit;
+                let _ = decoder.batch(&envelope, &flipped);
+            }
+        }
+        assert_eq!(decoder.batch(&envelope, whole).unwrap().1, batch());
+    }
+}
+
+#[test]
+fn a_detail_is_never_longer_than_the_contract_allows() {
+    let rejection = Rejection::field("x", "ä".repeat(4000));
+    assert!(rejection.detail.len() <= 2048 && rejection.detail.len() > 2044);
+}
+
+#[test]
+fn heartbeats_follow_their_rules() {
+    let right = Heartbeat {
+        schema_version: 1,
+        node: Some(identity()),
+        stream: Uuid::from_u128(9).to_string(),
+        last_sequence: 0,
+        agent_version: "0.1.0".into(),
+        interval_seconds: 15,
+        outbox_batches: 0,
+        outbox_bytes: 0,
+    };
+    let envelope = Envelope { routing_key: heartbeat_key(NODE), ..Default::default() };
+    let mut decoder = Decoder::new().unwrap();
+    assert_eq!(decoder.heartbeat(&envelope, &right.encode_to_vec()).unwrap(), (NODE, right.clone()));
+
+    let table: [(&str, fn(&mut Heartbeat)); 9] = [
+        ("schema_version: 2", |h| h.schema_version = 2),
+        ("node: is missing", |h| h.node = None),
+        ("node.uid: ", |h| h.node.as_mut().unwrap().uid = "x".into()),
+        ("stream: ", |h| h.stream.clear()),
+        ("last_sequence: ", |h| h.last_sequence = -1),
+        ("interval_seconds: ", |h| h.interval_seconds = 0),
+        ("outbox_bytes: ", |h| h.outbox_bytes = u64::MAX),
+        ("agent_version: ", |h| h.agent_version = "\0".into()),
+        ("body: ", |h| h.agent_version = "v".repeat(5000)),
+    ];
+    for (expected, change) in table {
+        let mut wrong = right.clone();
+        change(&mut wrong);
+        let rejection = decoder.heartbeat(&envelope, &wrong.encode_to_vec()).unwrap_err();
+        assert!(rejection.detail.starts_with(expected), "{} for {expected}", rejection.detail);
+    }
+    let misrouted = Envelope { routing_key: heartbeat_key(Uuid::nil()), ..Default::default() };
+    let rejection = decoder.heartbeat(&misrouted, &right.encode_to_vec()).unwrap_err();
+    assert_eq!(rejection.reason, DeadLetterReason::InvalidNode);
+}
