@@ -1,0 +1,88 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+
+/// Developer commands of AssetTrack.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    after_help = "All state stands under .local/ of the checkout."
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Task {
+    /// Build everything and run the whole system on this machine
+    ///
+    /// Installs what is missing (PostgreSQL, RabbitMQ, Node.js) after saying so, starts private
+    /// instances of both servers on free loopback ports, builds, starts one processor, two
+    /// collectors, an agent for this machine and the gateway, waits until each is ready, and prints
+    /// the URL. Data survives `down`; `reset` wipes it. Where a system runs already, what was
+    /// rebuilt is restarted.
+    ///
+    /// ASSETTRACK_DATABASE_URL and ASSETTRACK_AMQP_URL name servers to be used in place of private
+    /// ones.
+    Up(Up),
+    /// Stop the system in order; its data stays
+    Down,
+    /// Show each process; exits with 0 only when all are there and ready
+    Status,
+    /// Show the logs of one process or all
+    Logs(Logs),
+    /// Stop the system and delete its data, logs and passwords
+    Reset,
+    /// Run every test against private servers of their own
+    ///
+    /// Prints each step with its time, what it skipped and why, and as the last line
+    /// `N passed, N failed, N skipped`. Exits with 1 when anything failed.
+    Test(Test),
+    /// Format check, clippy, and everything that `test` runs; the same as .ci/run
+    Ci,
+}
+
+#[derive(Args, Debug)]
+pub struct Up {
+    /// Return once all is healthy, and leave it running
+    #[arg(long, conflicts_with = "watch")]
+    pub detach: bool,
+    /// Rebuild and restart what changes; serve the web UI by Vite with hot reload
+    #[arg(long)]
+    pub watch: bool,
+    /// Port of the gateway on 127.0.0.1 [default: the last one used, at first 8080]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+}
+
+#[derive(Args, Debug)]
+pub struct Logs {
+    /// Process to show, as `status` names it; all when left out
+    pub service: Option<String>,
+    /// Go on as lines are written, until Ctrl-C
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Lines to show of each log
+    #[arg(short = 'n', long, default_value_t = 50)]
+    pub lines: usize,
+}
+
+#[derive(Args, Debug, Default)]
+pub struct Test {
+    /// A step (rust, buf, ui, browser), or a part of a Rust test's name; everything when left out
+    pub filter: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Arguments;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

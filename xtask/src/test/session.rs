@@ -1,0 +1,48 @@
+//! The private servers of one test run.
+
+use std::fs::File;
+
+use crate::{
+    checkout::Checkout,
+    error::Error,
+    instance::Instance,
+    interrupt::Interrupt,
+    progress::Progress,
+    reset,
+    servers::{Durability, Given, Urls},
+    system,
+};
+
+/// Servers, and whatever else runs in `.local/test/`. All of it is stopped, and
+/// its data removed, when this value goes, also by an error or a panic.
+pub struct Session {
+    pub instance: Instance,
+    pub urls: Urls,
+    _lock: File,
+}
+
+impl Session {
+    /// Starts both servers on nothing: what an earlier run left is stopped and wiped.
+    pub fn start(checkout: &Checkout, interrupt: &Interrupt, progress: &Progress) -> Result<Self, Error> {
+        let mut instance = Instance::open(&checkout.local()?.join("test"))?;
+        let lock = instance.lock()?;
+        system::stop(&mut instance)?;
+        reset::wipe(&mut instance)?;
+        match Given::default().start(&mut instance, Durability::Thrown, interrupt, progress) {
+            Ok(urls) => Ok(Self { instance, urls, _lock: lock }),
+            Err(error) => {
+                system::stop(&mut instance)?;
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let ended = system::stop(&mut self.instance).and_then(|()| reset::wipe_data(&mut self.instance));
+        if let Err(error) = ended {
+            eprintln!("cannot clean up after the tests: {error}");
+        }
+    }
+}
