@@ -111,7 +111,9 @@ fn deadline_exceeded<B>(mut response: http::Response<B>) -> http::Response<B> {
     response
 }
 
-async fn report_health(reporter: HealthReporter, readiness: Readiness, shutdown: CancellationToken) {
+/// Keeps gRPC health in step with `readiness`: serving while every condition
+/// holds, not serving from `shutdown` on. Ends with `shutdown`.
+pub async fn report_health(reporter: HealthReporter, readiness: Readiness, shutdown: CancellationToken) {
     let mut ready = readiness.watch();
     loop {
         let serving = *ready.borrow_and_update() && !shutdown.is_cancelled();

@@ -1,0 +1,266 @@
+//! Bodies on their way through: requests with a limit, answers with a
+//! deadline.
+
+use std::{
+    error::Error,
+    pin::Pin,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    task::{Context, Poll, Waker, ready},
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame};
+use tokio::{task::AbortHandle, time::Instant};
+use tonic::{Code, Status};
+
+use crate::observe::Call;
+
+/// What went wrong with a request's body, for the one who waits for the answer
+/// and would only see that the stream broke.
+#[derive(Clone, Debug, Default)]
+pub struct Fault(Arc<OnceLock<Status>>);
+
+impl Fault {
+    /// The fault, if there was one.
+    pub fn status(&self) -> Option<Status> {
+        self.0.get().cloned()
+    }
+
+    fn set(&self, status: Status) -> Status {
+        // The first fault is the cause of those after it.
+        self.0.get_or_init(|| status).clone()
+    }
+}
+
+/// A request's body of at most so many bytes. It gives no size hint: tonic-web
+/// passes on the size of the base64 text, and HTTP/2 would hold us to it.
+#[derive(Debug)]
+pub struct RequestBody<B> {
+    inner: B,
+    left: Option<usize>,
+    fault: Fault,
+}
+
+impl<B> RequestBody<B> {
+    /// `limit` in bytes; none for a stream of messages.
+    pub fn new(inner: B, limit: Option<usize>) -> (Self, Fault) {
+        let fault = Fault::default();
+        (Self { inner, left: limit, fault: fault.clone() }, fault)
+    }
+}
+
+impl<B> Body for RequestBody<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.get_mut();
+        let Some(frame) = ready!(Pin::new(&mut this.inner).poll_frame(cx)) else { return Poll::Ready(None) };
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => {
+                let message = format!("the request's body is broken: {error}");
+                let status = kit::status::error(Code::InvalidArgument, "BROKEN_BODY", message, &[]);
+                return Poll::Ready(Some(Err(this.fault.set(status))));
+            }
+        };
+        if let (Some(left), Some(data)) = (&mut this.left, frame.data_ref()) {
+            let Some(rest) = left.checked_sub(data.len()) else {
+                return Poll::Ready(Some(Err(this.fault.set(too_large()))));
+            };
+            *left = rest;
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+}
+
+/// The request is larger than the gateway takes.
+pub fn too_large() -> Status {
+    let message = format!("the request is larger than {} bytes", kit::grpc::MAX_MESSAGE_BYTES);
+    kit::status::error(Code::ResourceExhausted, "REQUEST_TOO_LARGE", message, &[])
+}
+
+/// An answer's body that always ends with a gRPC status: upstream's own, or
+/// DEADLINE_EXCEEDED, or UNAVAILABLE if upstream broke off. The deadline is a
+/// task: a client that stops reading stops polling, and a timer in here would
+/// never fire, while upstream's body held the shared connection's window.
+#[derive(Debug)]
+pub struct AnswerBody<B> {
+    state: Arc<Mutex<State<B>>>,
+    timer: Option<AbortHandle>,
+    call: Call,
+    /// Whether a status has gone out, or stood in the headers.
+    ended: bool,
+}
+
+#[derive(Debug)]
+enum State<B> {
+    Open(B, Option<Waker>),
+    Over(Option<Status>),
+}
+
+impl<B> AnswerBody<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    /// `ended`: the headers have the status, and there is no body to come.
+    pub fn new(inner: B, deadline: Option<Instant>, call: Call, ended: bool) -> Self {
+        let state = Arc::new(Mutex::new(State::Open(inner, None)));
+        let timer = deadline.filter(|_| !ended).map(|deadline| {
+            let state = Arc::clone(&state);
+            let timer = async move {
+                tokio::time::sleep_until(deadline).await;
+                expire(&state);
+            };
+            tokio::spawn(timer).abort_handle()
+        });
+        Self { state, timer, call, ended }
+    }
+
+    fn finish(&mut self, status: &Status) -> Frame<Bytes> {
+        self.ended = true;
+        self.call.end(status.code(), status.message());
+        let mut trailers = HeaderMap::new();
+        // Only a message that is no header value could fail, and it is encoded.
+        let _ = status.add_header(&mut trailers);
+        Frame::trailers(trailers)
+    }
+}
+
+/// Drops the upstream's body, which resets its stream.
+fn expire<B>(state: &Mutex<State<B>>) {
+    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+    if let State::Open(_, waker) = &mut *state {
+        let waker = waker.take();
+        *state = State::Over(Some(deadline_exceeded()));
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl<B> Body for AnswerBody<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let state = Arc::clone(&self.state);
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let frame = match &mut *state {
+            State::Over(status) => {
+                let Some(status) = status.take() else { return Poll::Ready(None) };
+                return Poll::Ready(Some(Ok(self.finish(&status))));
+            }
+            State::Open(inner, waker) => match Pin::new(inner).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    *waker = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
+            },
+        };
+        match frame {
+            Some(Ok(frame)) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    let status = Status::from_header_map(trailers);
+                    self.ended = true;
+                    self.call.end(status.as_ref().map_or(Code::Unknown, Status::code), status.as_ref().map_or("", Status::message));
+                    *state = State::Over(None);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                *state = State::Over(None);
+                let message = format!("the answer broke off: {}", error.into());
+                let status = kit::status::error(Code::Unavailable, "UPSTREAM_BROKE_OFF", message, &[]);
+                Poll::Ready(Some(Ok(self.finish(&status))))
+            }
+            None => {
+                *state = State::Over(None);
+                if self.ended {
+                    return Poll::Ready(None);
+                }
+                let message = "the answer ended without a status";
+                let status = kit::status::error(Code::Internal, "UPSTREAM_WITHOUT_STATUS", message, &[]);
+                Poll::Ready(Some(Ok(self.finish(&status))))
+            }
+        }
+    }
+}
+
+impl<B> Drop for AnswerBody<B> {
+    fn drop(&mut self) {
+        if let Some(timer) = &self.timer {
+            timer.abort();
+        }
+    }
+}
+
+/// The deadline of a call has passed.
+pub fn deadline_exceeded() -> Status {
+    kit::status::error(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the deadline passed before the answer was complete", &[])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, time::Duration};
+
+    use http_body_util::{BodyExt, Full, channel::Channel};
+    use kit::metrics::Metrics;
+
+    use super::*;
+    use crate::observe::{CallMetrics, Protocol, RequestId};
+
+    fn call() -> Call {
+        CallMetrics::register(&Metrics::default()).begin(Protocol::Grpc, "/a.B/C", RequestId("r".into()))
+    }
+
+    #[tokio::test]
+    async fn a_request_over_its_limit_is_a_fault() {
+        let (body, fault) = RequestBody::new(Full::new(Bytes::from_static(b"12345")), Some(4));
+        assert!(body.collect().await.is_err());
+        assert_eq!(fault.status().unwrap().code(), Code::ResourceExhausted);
+        let (body, fault) = RequestBody::new(Full::new(Bytes::from_static(b"1234")), Some(4));
+        assert_eq!(body.size_hint().exact(), None);
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "1234");
+        assert!(fault.status().is_none());
+    }
+
+    /// The body is held, not polled, as by a client that stopped reading; the
+    /// upstream's side must be dropped all the same.
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_ends_an_answer_that_nobody_reads() {
+        let (mut upstream, answer) = Channel::<Bytes, Infallible>::new(1);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let body = AnswerBody::new(answer, Some(deadline), call(), false);
+        upstream.send_data(Bytes::from_static(b"x")).await.unwrap();
+        let sent = tokio::time::timeout(Duration::from_secs(60), upstream.send_data(Bytes::from_static(b"y"))).await;
+        assert!(sent.unwrap().is_err(), "upstream must see that its stream is gone");
+        let trailers = body.collect().await.unwrap().trailers().cloned().unwrap();
+        assert_eq!(Status::from_header_map(&trailers).unwrap().code(), Code::DeadlineExceeded);
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_a_status_gets_one() {
+        let body = AnswerBody::new(Full::new(Bytes::from_static(b"x")), None, call(), false);
+        let collected = body.collect().await.unwrap();
+        assert_eq!(Status::from_header_map(collected.trailers().unwrap()).unwrap().code(), Code::Internal);
+        let body = AnswerBody::new(Full::new(Bytes::new()), None, call(), true);
+        assert!(body.collect().await.unwrap().trailers().is_none());
+    }
+}
