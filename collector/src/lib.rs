@@ -4,4 +4,9 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod backoff;
+pub mod batch;
 pub mod decode;
+pub mod gate;
+pub mod ledger;
+pub mod stats;
