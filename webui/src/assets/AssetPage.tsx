@@ -8,6 +8,7 @@ import { FreshnessNote } from "../freshness/FreshnessNote";
 import { QueryView } from "../freshness/QueryView";
 import type { Asset } from "../gen/assettrack/v1/asset_pb";
 import { KindTag, StateBadge } from "../shell/Badge";
+import { Crumb } from "../shell/Crumb";
 import { Page } from "../shell/Page";
 import { DeleteRecord } from "./DeleteRecord";
 import { FactList } from "./FactList";
@@ -47,9 +48,9 @@ export default function AssetPage() {
 function Heading({ asset }: { asset: Asset }) {
   return (
     <>
-      <Link className="crumb" to={assetsPath({ kind: asset.kind })}>
+      <Crumb to={assetsPath({ kind: asset.kind })}>
         <KindTag kind={asset.kind} />
-      </Link>{" "}
+      </Crumb>
       {asset.displayName}{" "}
       <StateBadge state={asset.state} deleted={asset.deleteTime !== undefined} />
     </>

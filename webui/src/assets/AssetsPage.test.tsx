@@ -11,7 +11,7 @@ test("the search in the URL is what the server is asked", async () => {
   const server = new OneAssetServer(bash());
   renderAt(<AssetsPage />, "/assets", "/assets?q=bash&kind=PACKAGE", server.transport());
   expect(await screen.findByRole("link", { name: "bash" })).toBeTruthy();
-  expect(server.listed[0]?.filter).toBe("kind=PACKAGE AND bash");
+  expect(server.listed[0]?.filter).toBe("bash AND kind=PACKAGE");
 });
 
 test("words are looked for while they are typed, and stand in the URL", async () => {

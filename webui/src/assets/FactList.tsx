@@ -51,10 +51,10 @@ function Value({ value }: { value: FactValue }) {
           </thead>
           <tbody>
             {value.rows.map((row) => (
-              <tr key={row.join(" ")}>
+              <tr key={row.map(({ exact }) => exact).join(" ")}>
                 {row.map((cell, column) => (
-                  <td key={value.columns[column]} className="num">
-                    {cell}
+                  <td key={value.columns[column]} className="num" title={cell.exact}>
+                    {cell.text}
                   </td>
                 ))}
               </tr>

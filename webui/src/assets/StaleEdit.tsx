@@ -1,5 +1,4 @@
 import { useState } from "react";
-import { Age } from "../format/Time";
 import type { Asset } from "../gen/assettrack/v1/asset_pb";
 import {
   type Draft,
@@ -32,8 +31,7 @@ export function StaleEdit({ latest, base, mine, merge, onContinue }: Props) {
   return (
     <div className="problem is-warning" role="alert">
       <p className="problem-title">
-        Somebody else changed this record <Age at={latest.updateTime} />. Nothing of yours is saved
-        yet.
+        Somebody else changed this record. Nothing of yours is saved yet.
       </p>
       {merge.taken.length > 0 && (
         <p>

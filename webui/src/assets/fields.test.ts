@@ -27,7 +27,14 @@ test("every field of a kind is there, by descriptor", () => {
   expect(values.get("partitions")).toEqual({
     type: "table",
     columns: ["Device", "Number", "Start", "Size"],
-    rows: [["sda1", "1", "1,048,576 B", "1,073,741,824 B"]],
+    rows: [
+      [
+        { text: "sda1", exact: "sda1" },
+        { text: "1", exact: "1" },
+        { text: "1 MiB", exact: "1,048,576 B" },
+        { text: "1 GiB", exact: "1,073,741,824 B" },
+      ],
+    ],
   });
 });
 

@@ -19,7 +19,13 @@ export type FactValue =
   | { type: "text"; text: string; exact: string }
   | { type: "time"; at: Timestamp }
   | { type: "list"; items: string[] }
-  | { type: "table"; columns: string[]; rows: string[][] };
+  | { type: "table"; columns: string[]; rows: Cell[][] };
+
+/** One value of a table. */
+export interface Cell {
+  text: string;
+  exact: string;
+}
 
 /** Every field of a message in the order of the contract, unset ones too. */
 export function factsOf(schema: DescMessage, message: Message): Fact[] {
@@ -61,11 +67,11 @@ function valueOf(message: ReflectMessage, field: DescField): FactValue {
   }
 }
 
-function tableOf(messages: ReflectMessage[]): { columns: string[]; rows: string[][] } {
+function tableOf(messages: ReflectMessage[]): { columns: string[]; rows: Cell[][] } {
   const fields = messages[0]?.desc.fields ?? [];
   return {
     columns: fields.map(({ name }) => labelOf(name)),
-    rows: messages.map((message) => fields.map((field) => textOf(valueOf(message, field)))),
+    rows: messages.map((message) => fields.map((field) => cellOf(valueOf(message, field)))),
   };
 }
 
@@ -103,8 +109,9 @@ function plain(text: string): FactValue {
 }
 
 /** A value as one line. */
-function textOf(value: FactValue): string {
-  return itemsOf(value).join(", ");
+function cellOf(value: FactValue): Cell {
+  const exact = itemsOf(value).join(", ");
+  return value.type === "text" ? { text: value.text, exact } : { text: exact, exact };
 }
 
 /** A value as exact texts, none for an unset one: what revisions are compared by. */
@@ -121,7 +128,7 @@ export function itemsOf(value: FactValue): string[] {
     case "table":
       return value.rows.map((row) =>
         row
-          .map((cell, column) => `${value.columns[column] ?? ""} ${cell}`)
+          .map((cell, column) => `${value.columns[column] ?? ""} ${cell.exact}`)
           .join(", "),
       );
   }

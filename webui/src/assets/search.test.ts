@@ -29,8 +29,8 @@ test("what a URL gets wrong counts as absent", () => {
 
 test("facets and text become one filter", () => {
   expect(filterOfSearch(FULL)).toBe(
-    'kind=PACKAGE AND state=REMOVED AND node="nodes/00000000-0000-5000-8000-0000000000ff"' +
-      ' AND (display_name:"lib*" OR bash)',
+    'display_name:"lib*" OR bash AND kind=PACKAGE AND state=REMOVED' +
+      ' AND node="nodes/00000000-0000-5000-8000-0000000000ff"',
   );
 });
 

@@ -1,6 +1,6 @@
 import { AssetKind, AssetState } from "../gen/assettrack/v1/asset_pb";
 import { kindName, kindOf, stateName } from "../format/names";
-import { conjunction, filterOfText, quote } from "../search/words";
+import { filterOfText, narrowed, quote } from "../search/words";
 
 /** What the asset list shows; all of it stands in the URL. */
 export interface AssetSearch {
@@ -57,10 +57,9 @@ export function assetsPath(search: Partial<AssetSearch>): string {
 
 /** The one filter that the server gets. */
 export function filterOfSearch(search: AssetSearch): string {
-  return conjunction([
+  return narrowed(filterOfText(search.text), [
     search.kind ? `kind=${kindName(search.kind)}` : "",
     search.state ? `state=${stateName(search.state)}` : "",
     search.node ? `node=${quote(`nodes/${search.node}`)}` : "",
-    filterOfText(search.text),
   ]);
 }

@@ -1,5 +1,5 @@
 import { Link } from "react-router";
-import { Moment } from "../format/Time";
+import { ShortMoment } from "../format/Time";
 import { resourceId } from "../format/names";
 import type { Event } from "../gen/assettrack/v1/event_pb";
 import { EventTypeBadge, KindTag } from "../shell/Badge";
@@ -31,7 +31,7 @@ export function EventTable({ events, onNode = false }: Props) {
           {events.map((event) => (
             <tr key={event.name}>
               <td>
-                <Moment at={event.recordTime} />
+                <ShortMoment at={event.recordTime} />
               </td>
               <td>
                 <EventTypeBadge type={event.type} />

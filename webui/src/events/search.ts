@@ -1,7 +1,7 @@
 import type { AssetKind } from "../gen/assettrack/v1/asset_pb";
 import type { EventType } from "../gen/assettrack/v1/event_pb";
 import { eventTypeName, eventTypeOf, kindName, kindOf } from "../format/names";
-import { conjunction, filterOfText } from "../search/words";
+import { filterOfText, narrowed } from "../search/words";
 
 /** What the event list shows; all of it stands in the URL. */
 export interface EventSearch {
@@ -43,9 +43,8 @@ export function eventsPath(search: Partial<EventSearch>): string {
 
 /** The one filter that the server gets. */
 export function filterOfSearch(search: EventSearch): string {
-  return conjunction([
+  return narrowed(filterOfText(search.text), [
     search.type ? `type=${eventTypeName(search.type)}` : "",
     search.kind ? `kind=${kindName(search.kind)}` : "",
-    filterOfText(search.text),
   ]);
 }

@@ -1,7 +1,7 @@
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { timestampDate } from "@bufbuild/protobuf/wkt";
-import { useServerNow } from "./now";
-import { age, localDateTime, utcDateTime } from "./time";
+import { useAge, useToday } from "./now";
+import { localDateTime, localTime, utcDateTime } from "./time";
 
 interface Props {
   at: Timestamp | undefined;
@@ -22,20 +22,34 @@ export function Moment({ at, absent = "–" }: Props) {
   );
 }
 
-/** How long ago something was; the moment itself on hover. Ticks. */
-export function Age({ at, absent = "never" }: Props) {
-  const now = useServerNow();
+/** The same in a list: of today only the time of day. */
+export function ShortMoment({ at, absent = "–" }: Props) {
+  const today = useToday();
   if (!at) {
     return <span className="faint">{absent}</span>;
   }
   const date = timestampDate(at);
   return (
-    <time
-      dateTime={date.toISOString()}
-      title={`${localDateTime(date)} (${utcDateTime(date)})`}
-      className="num"
-    >
-      {age(date.getTime(), now)}
+    <time dateTime={date.toISOString()} title={bothTimes(date)} className="num">
+      {date.toDateString() === today ? localTime(date) : localDateTime(date)}
     </time>
   );
+}
+
+/** How long ago something was; the moment itself on hover. Ticks. */
+export function Age({ at, absent = "never" }: Props) {
+  return at ? <AgeOf date={timestampDate(at)} /> : <span className="faint">{absent}</span>;
+}
+
+function AgeOf({ date }: { date: Date }) {
+  const text = useAge(date.getTime());
+  return (
+    <time dateTime={date.toISOString()} title={bothTimes(date)} className="num">
+      {text}
+    </time>
+  );
+}
+
+function bothTimes(date: Date): string {
+  return `${localDateTime(date)} (${utcDateTime(date)})`;
 }

@@ -1,28 +1,28 @@
 import { createContext, useCallback, useContext, useSyncExternalStore } from "react";
 import { ServerClock } from "./serverClock";
+import { age } from "./time";
 
-/** One clock for all pages; replaced in tests. */
+/** One clock for all pages. */
 export const ClockContext = createContext<ServerClock>(new ServerClock());
 
-function everySecond(onTick: () => void): () => void {
-  const timer = setInterval(onTick, 1_000);
-  return () => clearInterval(timer);
-}
-
 /**
- * Milliseconds since the epoch, by the server's clock, to the second; renders
- * again each second.
+ * How long ago a time of the server was, such as `12 s ago`. Renders again only
+ * when the text changes, so a thousand rows cost nothing while they stand.
  */
-export function useServerNow(): number {
+export function useAge(thenMs: number): string {
   const clock = useContext(ClockContext);
-  const read = useCallback(
-    () => Math.floor((Date.now() + clock.offsetMs) / 1_000) * 1_000,
-    [clock],
-  );
-  return useSyncExternalStore(everySecond, read);
+  const read = useCallback(() => age(thenMs, Date.now() + clock.offsetMs), [clock, thenMs]);
+  return useSyncExternalStore(clock.subscribe, read);
 }
 
-/** The same by this device's clock, for times that this page took itself. */
+/** Milliseconds since the epoch by this device's clock, to the second. */
 export function useDeviceNow(): number {
-  return useSyncExternalStore(everySecond, () => Math.floor(Date.now() / 1_000) * 1_000);
+  const clock = useContext(ClockContext);
+  return useSyncExternalStore(clock.subscribe, () => Math.floor(Date.now() / 1_000) * 1_000);
+}
+
+/** The day that it is on this device, in the form of `Date.toDateString`. */
+export function useToday(): string {
+  const clock = useContext(ClockContext);
+  return useSyncExternalStore(clock.subscribe, () => new Date().toDateString());
 }

@@ -2,12 +2,27 @@
 const TOLERANCE_MS = 2_000;
 
 /**
- * How far the server's clock is from this device's. Ages are differences
+ * Ticks, and knows how far the server's clock is from this device's. Ages are differences
  * between a time that the server recorded and now; with a device clock that is
  * minutes off, every node would look stale, or heard from in the future.
  */
 export class ServerClock {
   #offsetMs = 0;
+  readonly #onSecond = new Set<() => void>();
+  #timer: ReturnType<typeof setInterval> | undefined;
+
+  /** Calls back each second, by one timer for all; answers how to stop it. */
+  readonly subscribe = (onSecond: () => void): (() => void) => {
+    this.#onSecond.add(onSecond);
+    this.#timer ??= setInterval(() => this.#onSecond.forEach((call) => call()), 1_000);
+    return () => {
+      this.#onSecond.delete(onSecond);
+      if (this.#onSecond.size === 0) {
+        clearInterval(this.#timer);
+        this.#timer = undefined;
+      }
+    };
+  };
 
   /**
    * Takes in the `Date` header of an answer (whole seconds) to a request that

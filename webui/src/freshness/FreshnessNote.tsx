@@ -35,7 +35,7 @@ export function FreshnessNote({ query, everyMs, paused }: Props) {
 
 function textOf(freshness: Freshness, now: number) {
   if (freshness.state === "empty") {
-    return "Waiting for the first answer";
+    return freshness.failed ? "No data" : "Waiting for the first answer";
   }
   const since = (
     <time

@@ -17,13 +17,13 @@ export function refreshFailed(reading: Reading): boolean {
 
 /**
  * How far a view can be trusted:
- * - `empty`: nothing has arrived yet;
+ * - `empty`: nothing has arrived yet, or the first call failed;
  * - `fresh`: the newest refresh succeeded, and in time;
  * - `failed`: it did not; what is shown is from before;
  * - `overdue`: no answer for three intervals, such as after the device slept.
  */
 export type Freshness =
-  | { state: "empty" }
+  | { state: "empty"; failed: boolean }
   | { state: "fresh"; since: number }
   | { state: "failed"; since: number; failedAt: number }
   | { state: "overdue"; since: number };
@@ -32,7 +32,7 @@ export type Freshness =
 export function freshnessOf(reading: Reading, everyMs: number, now: number): Freshness {
   const since = reading.dataUpdatedAt;
   if (since === 0) {
-    return { state: "empty" };
+    return { state: "empty", failed: reading.isError };
   }
   if (refreshFailed(reading)) {
     return { state: "failed", since, failedAt: reading.errorUpdatedAt };

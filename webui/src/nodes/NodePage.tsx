@@ -19,6 +19,7 @@ import { AssetKind, AssetState } from "../gen/assettrack/v1/asset_pb";
 import { type Node, NodeHealth } from "../gen/assettrack/v1/node_service_pb";
 import { quote } from "../search/words";
 import { HealthBadge } from "../shell/Badge";
+import { Crumb } from "../shell/Crumb";
 import { Page } from "../shell/Page";
 import { backlog } from "./backlog";
 import { NODES_EVERY_MS, useNode } from "./queries";
@@ -43,9 +44,7 @@ export default function NodePage() {
       heading={
         node && (
           <>
-            <Link className="crumb" to="/nodes">
-              Nodes
-            </Link>{" "}
+            <Crumb to="/nodes">Nodes</Crumb>
             {node.displayName || id} <HealthBadge health={node.health} />
           </>
         )

@@ -1,19 +1,34 @@
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { Link } from "react-router";
 import { assetsPath } from "../assets/search";
 import { count } from "../format/number";
+import { Moment } from "../format/Time";
 import { AssetState } from "../gen/assettrack/v1/asset_pb";
 import type { KindCount } from "../gen/assettrack/v1/overview_service_pb";
 import { KindTag } from "../shell/Badge";
 import { kindRows } from "./rollup";
 
+interface Props {
+  counts: readonly KindCount[];
+  /** When they were counted; absent if the processor does not answer. */
+  measured: Timestamp | undefined;
+}
+
 /** Assets by kind and state; every number leads to what it counts. */
-export function KindPanel({ counts }: { counts: readonly KindCount[] }) {
+export function KindPanel({ counts, measured }: Props) {
   const rows = kindRows(counts);
   return (
     <section className="panel" aria-label="Assets by kind">
-      <h2>Assets</h2>
+      <h2>
+        Assets{" "}
+        {measured && (
+          <span className="faint">
+            counted at <Moment at={measured} />
+          </span>
+        )}
+      </h2>
       {rows.length === 0 ? (
-        <p className="empty">No assets yet.</p>
+        <p className="empty">{measured ? "No assets yet." : "Cannot be told at the moment."}</p>
       ) : (
         <table>
           <thead>

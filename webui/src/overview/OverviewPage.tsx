@@ -3,7 +3,6 @@ import { EventTable } from "../events/EventTable";
 import { useNewestEvents } from "../events/queries";
 import { collectorStateName, healthName } from "../format/names";
 import { count } from "../format/number";
-import { Moment } from "../format/Time";
 import { FreshnessNote } from "../freshness/FreshnessNote";
 import { QueryView } from "../freshness/QueryView";
 import { CollectorState } from "../gen/assettrack/v1/collector_service_pb";
@@ -44,20 +43,13 @@ function Content({ overview }: { overview: Overview }) {
       )}
       <Tiles overview={overview} />
       <div className="columns">
+        <KindPanel counts={overview.kinds} measured={overview.measureTime} />
         <div>
-          <KindPanel counts={overview.kinds} />
+          <QueuePanel collectors={overview.collectors} />
           <TrafficPanel collectors={overview.collectors} />
         </div>
-        <div>
-          <CollectorPanel collectors={overview.collectors} />
-          <QueuePanel collectors={overview.collectors} />
-          {overview.measureTime && (
-            <p className="faint foot">
-              Inventory counted at <Moment at={overview.measureTime} />
-            </p>
-          )}
-        </div>
       </div>
+      <CollectorPanel collectors={overview.collectors} />
     </>
   );
 }

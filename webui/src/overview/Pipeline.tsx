@@ -15,76 +15,77 @@ export function CollectorPanel({ collectors }: Props) {
   return (
     <section className="panel" aria-label="Collectors">
       <h2>Collectors</h2>
-      {collectors.length === 0 && <p className="empty">No collector answers.</p>}
-      {collectors.map((stats) => (
-        <Collector key={stats.collector} stats={stats} />
-      ))}
+      {collectors.length === 0 ? (
+        <p className="empty">No collector answers.</p>
+      ) : (
+        <div className="table-frame">
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">Collector</th>
+                <th scope="col">State</th>
+                <th scope="col" className="right" title="Events a second over 1 min, 5 min and 1 h">
+                  Events/s 1 min
+                </th>
+                <th scope="col" className="right">
+                  5 min
+                </th>
+                <th scope="col" className="right">
+                  1 h
+                </th>
+                <th scope="col" className="right" title="Committed for the first time, last hour">
+                  Messages/h
+                </th>
+                <th scope="col" className="right" title="Messages committed before, last hour">
+                  Duplicates/h
+                </th>
+                <th scope="col" className="right" title="Messages kept as dead letters, last hour">
+                  Dead letters/h
+                </th>
+                <th scope="col" className="right" title="From publishing to commit, newest batch">
+                  Lag
+                </th>
+                <th scope="col" className="right" title="Messages it holds that are not committed">
+                  In flight
+                </th>
+                <th scope="col">Started</th>
+              </tr>
+            </thead>
+            <tbody>
+              {collectors.map((stats) => (
+                <CollectorRow key={stats.collector} stats={stats} />
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
     </section>
   );
 }
 
-function Collector({ stats }: { stats: CollectorStats }) {
-  const minute = stats.total?.lastMinute;
-  const fiveMinutes = stats.total?.last5Minutes;
+function CollectorRow({ stats }: { stats: CollectorStats }) {
   const hour = stats.total?.lastHour;
   return (
-    <div className="collector">
-      <h3>
-        <code>{stats.collector}</code> <CollectorBadge state={stats.state} />{" "}
-        <span className="faint">
-          started <Age at={stats.startTime} />
-        </span>
-      </h3>
-      {stats.stateReason && <p className="warn-text">{stats.stateReason}</p>}
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">
-              <span className="visually-hidden">What</span>
-            </th>
-            <th scope="col" className="right">
-              1 min
-            </th>
-            <th scope="col" className="right">
-              5 min
-            </th>
-            <th scope="col" className="right">
-              1 h
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          <tr>
-            <th scope="row">Events a second</th>
-            <td className="right num">{rate(minute?.events, 60)}</td>
-            <td className="right num">{rate(fiveMinutes?.events, 300)}</td>
-            <td className="right num">{rate(hour?.events, 3_600)}</td>
-          </tr>
-          <tr>
-            <th scope="row">Messages</th>
-            <td className="right num">{count(minute?.messages ?? 0n)}</td>
-            <td className="right num">{count(fiveMinutes?.messages ?? 0n)}</td>
-            <td className="right num">{count(hour?.messages ?? 0n)}</td>
-          </tr>
-          <tr>
-            <th scope="row">Duplicates</th>
-            <td className="right num">{count(minute?.duplicateMessages ?? 0n)}</td>
-            <td className="right num">{count(fiveMinutes?.duplicateMessages ?? 0n)}</td>
-            <td className="right num">{count(hour?.duplicateMessages ?? 0n)}</td>
-          </tr>
-          <tr>
-            <th scope="row">Dead letters</th>
-            <td className="right num">{count(minute?.deadLetters ?? 0n)}</td>
-            <td className="right num">{count(fiveMinutes?.deadLetters ?? 0n)}</td>
-            <td className="right num">{count(hour?.deadLetters ?? 0n)}</td>
-          </tr>
-        </tbody>
-      </table>
-      <p className="collector-foot">
-        Lag of the newest batch <strong className="num">{lagText(stats.lag)}</strong> · holds{" "}
-        <strong className="num">{count(stats.inFlightMessages)}</strong> uncommitted
-      </p>
-    </div>
+    <tr>
+      <th scope="row">
+        <code>{stats.collector}</code>
+      </th>
+      <td>
+        <CollectorBadge state={stats.state} />{" "}
+        {stats.stateReason && <span className="warn-text">{stats.stateReason}</span>}
+      </td>
+      <td className="right num">{rate(stats.total?.lastMinute?.events, 60)}</td>
+      <td className="right num">{rate(stats.total?.last5Minutes?.events, 300)}</td>
+      <td className="right num">{rate(hour?.events, 3_600)}</td>
+      <td className="right num">{count(hour?.messages ?? 0n)}</td>
+      <td className="right num">{count(hour?.duplicateMessages ?? 0n)}</td>
+      <td className="right num">{count(hour?.deadLetters ?? 0n)}</td>
+      <td className="right num">{lagText(stats.lag)}</td>
+      <td className="right num">{count(stats.inFlightMessages)}</td>
+      <td>
+        <Age at={stats.startTime} />
+      </td>
+    </tr>
   );
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { conjunction, filterOfText, isFilter, quote } from "./words";
+import { filterOfText, isFilter, narrowed, quote } from "./words";
 
 describe("what counts as a filter", () => {
   test.each([
@@ -34,8 +34,14 @@ test("a value in quotes keeps its own quotes and backslashes", () => {
   expect(quote('a "b" \\ c')).toBe('"a \\"b\\" \\\\ c"');
 });
 
-test("OR inside of a conjunction keeps its meaning", () => {
-  expect(conjunction(["kind=PACKAGE", "", "bash OR zsh"])).toBe("kind=PACKAGE AND (bash OR zsh)");
-  expect(conjunction(["bash OR zsh"])).toBe("bash OR zsh");
-  expect(conjunction([])).toBe("");
+test("facets come after the text, so that positions in it stay true", () => {
+  expect(narrowed("bash OR zsh", ["kind=PACKAGE", ""])).toBe("bash OR zsh AND kind=PACKAGE");
+  expect(narrowed("bash", ["", ""])).toBe("bash");
+  expect(narrowed("", ["kind=PACKAGE", "state=ACTIVE"])).toBe("kind=PACKAGE AND state=ACTIVE");
+});
+
+test("half a filter does not swallow a facet", () => {
+  expect(narrowed("managed.owner=", ["kind=PACKAGE"])).toBe("(managed.owner=) AND kind=PACKAGE");
+  expect(narrowed("bash AND", ["kind=PACKAGE"])).toBe("(bash AND) AND kind=PACKAGE");
+  expect(narrowed("BRAND", ["kind=PACKAGE"])).toBe("BRAND AND kind=PACKAGE");
 });

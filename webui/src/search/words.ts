@@ -55,11 +55,19 @@ export function filterOfText(text: string): string {
     .join(" AND ");
 }
 
-/** All of these at once; empty ones are left out. */
-export function conjunction(parts: readonly string[]): string {
-  const given = parts.filter((part) => part !== "");
-  if (given.length < 2) {
-    return given.join("");
+/** Ends in an operator or a keyword that would take what follows for its own. */
+const DANGLING = /([=<>:]|\b(AND|OR|NOT))$/;
+
+/**
+ * A filter and the facets beside it. The filter comes first, so that the
+ * character at which the server finds a fault is the one that was typed. It
+ * needs no parentheses: OR binds tighter than AND (AIP-160).
+ */
+export function narrowed(filter: string, facets: readonly string[]): string {
+  const given = facets.filter((facet) => facet !== "");
+  if (filter === "" || given.length === 0) {
+    return filter + given.join(" AND ");
   }
-  return given.map((part) => (/\sOR\s/.test(part) ? `(${part})` : part)).join(" AND ");
+  const whole = DANGLING.test(filter) ? `(${filter})` : filter;
+  return [whole, ...given].join(" AND ");
 }
