@@ -28,6 +28,13 @@ const FLAGS = [
   "--disable-sync",
 ];
 
+async function picture(page, name) {
+  if (pictures) {
+    await mkdir(pictures, { recursive: true });
+    await page.screenshot({ path: join(pictures, `${name}.png`), fullPage: true });
+  }
+}
+
 describe("the UI on a running system", () => {
   assert.ok(url, "ASSETTRACK_URL is not set: `cargo xtask test` sets it");
   let browser;
@@ -57,13 +64,6 @@ describe("the UI on a running system", () => {
     });
     await page.goto(new URL(path, url).href);
     return { page, faults };
-  }
-
-  async function picture(page, name) {
-    if (pictures) {
-      await mkdir(pictures, { recursive: true });
-      await page.screenshot({ path: join(pictures, `${name}.png`), fullPage: true });
-    }
   }
 
   test("a package is found by name, opened, and its revisions are there", async () => {

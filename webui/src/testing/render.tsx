@@ -1,7 +1,7 @@
 import type { Transport } from "@connectrpc/connect";
 import { QueryClientProvider } from "@tanstack/react-query";
 import { render } from "@testing-library/react";
-import type { ReactElement } from "react";
+import { type ReactElement, useEffect } from "react";
 import { MemoryRouter, Route, Routes, useLocation } from "react-router";
 import { ApiContext, createApi } from "../connect";
 import { createQueryClient } from "../freshness/queryClient";
@@ -12,17 +12,16 @@ import { createQueryClient } from "../freshness/queryClient";
  */
 export function renderAt(page: ReactElement, path: string, url: string, transport: Transport) {
   let current = url;
-  function Where() {
-    const { pathname, search } = useLocation();
-    current = pathname + search;
-    return null;
-  }
   const cache = createQueryClient();
   render(
     <ApiContext value={createApi(transport)}>
       <QueryClientProvider client={cache}>
         <MemoryRouter initialEntries={[url]}>
-          <Where />
+          <Where
+            onChange={(where) => {
+              current = where;
+            }}
+          />
           <Routes>
             <Route path={path} element={page} />
             <Route path="*" element={<p>another page</p>} />
@@ -32,4 +31,11 @@ export function renderAt(page: ReactElement, path: string, url: string, transpor
     </ApiContext>,
   );
   return { cache, url: () => current };
+}
+
+/** Tells where the router is. */
+function Where({ onChange }: { onChange: (url: string) => void }) {
+  const { pathname, search } = useLocation();
+  useEffect(() => onChange(pathname + search));
+  return null;
 }
