@@ -8,4 +8,5 @@ pub mod batch;
 pub mod diff;
 pub mod host;
 pub mod probe;
+pub mod store;
 pub mod text;
