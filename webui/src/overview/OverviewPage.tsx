@@ -1,3 +1,4 @@
+import type { ReactNode } from "react";
 import { Link } from "react-router";
 import { EventTable } from "../events/EventTable";
 import { useNewestEvents } from "../events/queries";
@@ -54,51 +55,73 @@ function Content({ overview }: { overview: Overview }) {
   );
 }
 
-/** The processor's part is missing as a whole if it has no time. */
-const MISSING = "–";
+/** For a number that cannot be told: its part of the system does not answer. */
+const UNKNOWN = "–";
 
 function Tiles({ overview }: { overview: Overview }) {
+  // The processor's part is missing as a whole if it has no time.
   const counted = overview.measureTime !== undefined;
   const healthy = nodesOf(overview, NodeHealth.HEALTHY);
   const all = overview.nodes.reduce((sum, nodes) => sum + nodes.count, 0n);
-  const consuming = overview.collectors.filter(({ state }) => state === CollectorState.CONSUMING);
+  const collectors = overview.collectors.length;
+  const idle = overview.collectors.filter(({ state }) => state !== CollectorState.CONSUMING);
   return (
     <ul className="tiles">
-      <li className={counted && healthy < all ? "tile is-bad" : "tile"}>
-        <Link to="/nodes">
-          <span className="tile-name">Healthy nodes</span>
-          <span className="tile-value num">
-            {counted ? `${count(healthy)} of ${count(all)}` : MISSING}
-          </span>
-        </Link>
+      <Tile
+        name="Healthy nodes"
+        to="/nodes"
+        value={counted ? `${count(healthy)} of ${count(all)}` : UNKNOWN}
+        bad={healthy < all}
+      >
         <NodeNote overview={overview} />
-      </li>
-      <li className="tile">
-        <Link to="/events">
-          <span className="tile-name">Events in the last hour</span>
-          <span className="tile-value num">{counted ? count(overview.eventsLastHour) : MISSING}</span>
-        </Link>
-      </li>
-      <li className={overview.deadLetters > 0n ? "tile is-bad" : "tile"}>
-        <span className="tile-name">Dead letters</span>
-        <span className="tile-value num">{counted ? count(overview.deadLetters) : MISSING}</span>
-        <span className="faint">
-          {overview.deadLetters > 0n ? "could not be applied; a person has to look" : "none waits"}
-        </span>
-      </li>
-      <li className={consuming.length < overview.collectors.length || consuming.length === 0 ? "tile is-bad" : "tile"}>
-        <span className="tile-name">Collectors consuming</span>
-        <span className="tile-value num">
-          {consuming.length} of {overview.collectors.length}
-        </span>
-        <span className="faint">
-          {overview.collectors
-            .filter(({ state }) => state !== CollectorState.CONSUMING)
-            .map(({ state }) => collectorStateName(state))
-            .join(", ")}
-        </span>
-      </li>
+      </Tile>
+      <Tile
+        name="Events in the last hour"
+        to="/events"
+        value={counted ? count(overview.eventsLastHour) : UNKNOWN}
+      />
+      <Tile
+        name="Dead letters"
+        value={counted ? count(overview.deadLetters) : UNKNOWN}
+        bad={overview.deadLetters > 0n}
+      >
+        {overview.deadLetters > 0n && "could not be applied; a person has to look"}
+      </Tile>
+      <Tile
+        name="Collectors consuming"
+        value={collectors > 0 ? `${collectors - idle.length} of ${collectors}` : UNKNOWN}
+        bad={collectors === 0 || idle.length > 0}
+      >
+        {collectors === 0
+          ? "none answers"
+          : idle.map(({ state }) => collectorStateName(state)).join(", ")}
+      </Tile>
     </ul>
+  );
+}
+
+interface TileProps {
+  name: string;
+  value: string;
+  /** Page with the whole of it. */
+  to?: string;
+  /** Whether somebody should look. */
+  bad?: boolean;
+  children?: ReactNode;
+}
+
+function Tile({ name, value, to, bad = false, children }: TileProps) {
+  const text = (
+    <>
+      <span className="tile-name">{name}</span>
+      <span className="tile-value num">{value}</span>
+    </>
+  );
+  return (
+    <li className={bad ? "tile is-bad" : "tile"}>
+      {to ? <Link to={to}>{text}</Link> : text}
+      <span className="faint">{children}</span>
+    </li>
   );
 }
 
