@@ -39,6 +39,8 @@ impl Fault {
 pub struct RequestBody<B> {
     inner: B,
     left: Option<usize>,
+    /// Whether any of it has come.
+    begun: bool,
     fault: Fault,
 }
 
@@ -46,7 +48,7 @@ impl<B> RequestBody<B> {
     /// `limit` in bytes; none for a stream of messages.
     pub fn new(inner: B, limit: Option<usize>) -> (Self, Fault) {
         let fault = Fault::default();
-        (Self { inner, left: limit, fault: fault.clone() }, fault)
+        (Self { inner, left: limit, begun: false, fault: fault.clone() }, fault)
     }
 }
 
@@ -70,10 +72,15 @@ where
             }
         };
         if let (Some(left), Some(data)) = (&mut this.left, frame.data_ref()) {
-            let Some(rest) = left.checked_sub(data.len()) else {
-                return Poll::Ready(Some(Err(this.fault.set(too_large()))));
-            };
-            *left = rest;
+            // The frame's head says how long the message will be: refused by
+            // it, the message is not sent upstream at all.
+            let announced = if this.begun { None } else { data.first_chunk::<5>() };
+            let announced = announced.map_or(0, |[_, length @ ..]| u32::from_be_bytes(*length) as usize);
+            match left.checked_sub(data.len()) {
+                Some(rest) if announced <= *left => *left = rest,
+                _ => return Poll::Ready(Some(Err(this.fault.set(too_large())))),
+            }
+            this.begun = true;
         }
         Poll::Ready(Some(Ok(frame)))
     }
@@ -158,7 +165,10 @@ where
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let state = Arc::clone(&self.state);
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         let frame = match &mut *state {
@@ -179,7 +189,10 @@ where
                 if let Some(trailers) = frame.trailers_ref() {
                     let status = Status::from_header_map(trailers);
                     self.ended = true;
-                    self.call.end(status.as_ref().map_or(Code::Unknown, Status::code), status.as_ref().map_or("", Status::message));
+                    self.call.end(
+                        status.as_ref().map_or(Code::Unknown, Status::code),
+                        status.as_ref().map_or("", Status::message),
+                    );
                     *state = State::Over(None);
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -213,7 +226,12 @@ impl<B> Drop for AnswerBody<B> {
 
 /// The deadline of a call has passed.
 pub fn deadline_exceeded() -> Status {
-    kit::status::error(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the deadline passed before the answer was complete", &[])
+    kit::status::error(
+        Code::DeadlineExceeded,
+        "DEADLINE_EXCEEDED",
+        "the deadline passed before the answer was complete",
+        &[],
+    )
 }
 
 #[cfg(test)]
@@ -235,6 +253,9 @@ mod tests {
         let (body, fault) = RequestBody::new(Full::new(Bytes::from_static(b"12345")), Some(4));
         assert!(body.collect().await.is_err());
         assert_eq!(fault.status().unwrap().code(), Code::ResourceExhausted);
+        let (body, fault) = RequestBody::new(Full::new(Bytes::from_static(b"\0\0\0\x01\0")), Some(8));
+        assert!(body.collect().await.is_err(), "announced 256 bytes");
+        assert_eq!(fault.status().unwrap().code(), Code::ResourceExhausted);
         let (body, fault) = RequestBody::new(Full::new(Bytes::from_static(b"1234")), Some(4));
         assert_eq!(body.size_hint().exact(), None);
         assert_eq!(body.collect().await.unwrap().to_bytes(), "1234");
@@ -249,7 +270,8 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(5);
         let body = AnswerBody::new(answer, Some(deadline), call(), false);
         upstream.send_data(Bytes::from_static(b"x")).await.unwrap();
-        let sent = tokio::time::timeout(Duration::from_secs(60), upstream.send_data(Bytes::from_static(b"y"))).await;
+        let sent =
+            tokio::time::timeout(Duration::from_secs(60), upstream.send_data(Bytes::from_static(b"y"))).await;
         assert!(sent.unwrap().is_err(), "upstream must see that its stream is gone");
         let trailers = body.collect().await.unwrap().trailers().cloned().unwrap();
         assert_eq!(Status::from_header_map(&trailers).unwrap().code(), Code::DeadlineExceeded);

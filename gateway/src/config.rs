@@ -19,7 +19,12 @@ pub struct Config {
     #[arg(long, env = "ASSETTRACK_PROCESSOR_URL", default_value = "http://127.0.0.1:50051")]
     pub processor_url: Address,
     /// Where the collectors listen, each by its own address, joined by commas.
-    #[arg(long, env = "ASSETTRACK_COLLECTOR_URLS", default_value = "http://127.0.0.1:50052", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "ASSETTRACK_COLLECTOR_URLS",
+        default_value = "http://127.0.0.1:50052",
+        value_delimiter = ','
+    )]
     pub collector_urls: Vec<Address>,
     /// Folder of the built web UI; without it the gateway serves the API alone.
     #[arg(long, env = "ASSETTRACK_UI_DIR")]
@@ -38,7 +43,8 @@ pub struct Config {
 
 /// Where `/metrics`, `/livez` and `/readyz` are unless a setting says
 /// otherwise.
-pub const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9104);
+pub const ADMIN_ADDRESS: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9104);
 
 impl Config {
     /// How long a call may take whose client sets no deadline.
@@ -55,9 +61,13 @@ impl Config {
 /// Whoever reaches the port may read and change everything: so nobody from
 /// another machine may, until there is access control.
 fn loopback(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text.parse().map_err(|_| "must be an address and port, such as 127.0.0.1:8080".to_owned())?;
+    let address: SocketAddr =
+        text.parse().map_err(|_| "must be an address and port, such as 127.0.0.1:8080".to_owned())?;
     if !address.ip().is_loopback() {
-        return Err("must be a loopback address, such as 127.0.0.1:8080, since there is no access control yet".to_owned());
+        return Err(
+            "must be a loopback address, such as 127.0.0.1:8080, since there is no access control yet"
+                .to_owned(),
+        );
     }
     Ok(address)
 }
@@ -65,7 +75,8 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
 fn origin(text: &str) -> Result<HeaderValue, String> {
     let wrong = || "must be scheme://host or scheme://host:port, without a path".to_owned();
     let uri: http::Uri = text.parse().map_err(|_| wrong())?;
-    let exact = uri.scheme_str().zip(uri.authority()).map(|(scheme, authority)| format!("{scheme}://{authority}"));
+    let exact =
+        uri.scheme_str().zip(uri.authority()).map(|(scheme, authority)| format!("{scheme}://{authority}"));
     if exact.as_deref() != Some(text) {
         return Err(wrong());
     }

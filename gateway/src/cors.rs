@@ -65,7 +65,8 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let origin = request.headers().get(ORIGIN).cloned();
         let allowed = origin.clone().filter(|origin| self.origins.contains(origin));
-        let preflight = request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        let preflight = request.method() == Method::OPTIONS
+            && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
         if preflight && origin.is_some() {
             let response = answer_preflight(request.headers(), allowed);
             return Box::pin(async move { Ok(response) });
@@ -80,7 +81,9 @@ where
             response.headers_mut().append(VARY, HeaderValue::from_static("origin"));
             if let Some(origin) = allowed {
                 response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-                response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+                response
+                    .headers_mut()
+                    .insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
             }
             Ok(response)
         })
@@ -112,7 +115,8 @@ mod tests {
 
     async fn ask(origins: &[&'static str], method: Method, headers: &[(&str, &str)]) -> Response<Body> {
         let inner = service_fn(|_: Request<()>| async { Ok(Response::new(Body::empty())) });
-        let service = CorsLayer::new(origins.iter().map(|origin| HeaderValue::from_static(origin))).layer(inner);
+        let service =
+            CorsLayer::new(origins.iter().map(|origin| HeaderValue::from_static(origin))).layer(inner);
         let mut request = Request::builder().method(method).uri("/v1/assets");
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -144,7 +148,12 @@ mod tests {
         assert_eq!(preflight.headers()[ACCESS_CONTROL_ALLOW_ORIGIN], "https://a.example");
         assert_eq!(preflight.headers()[ACCESS_CONTROL_ALLOW_HEADERS], "x-grpc-web");
         let answer = ask(origins, Method::POST, &[("origin", "https://a.example")]).await;
-        assert!(answer.headers()[ACCESS_CONTROL_EXPOSE_HEADERS].to_str().unwrap().contains("grpc-status-details-bin"));
+        assert!(
+            answer.headers()[ACCESS_CONTROL_EXPOSE_HEADERS]
+                .to_str()
+                .unwrap()
+                .contains("grpc-status-details-bin")
+        );
         assert_eq!(answer.headers()[VARY], "origin");
     }
 }

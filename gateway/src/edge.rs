@@ -61,7 +61,12 @@ impl Shared {
     pub fn admit(&self) -> Result<OwnedSemaphorePermit, Status> {
         Arc::clone(&self.room).try_acquire_owned().map_err(|_| {
             let message = format!("{MAX_CALLS} calls are in progress");
-            kit::status::retry_later(Code::ResourceExhausted, "TOO_MANY_CALLS", message, Duration::from_secs(1))
+            kit::status::retry_later(
+                Code::ResourceExhausted,
+                "TOO_MANY_CALLS",
+                message,
+                Duration::from_secs(1),
+            )
         })
     }
 }
@@ -92,7 +97,11 @@ impl Service<Request<Incoming>> for Edge {
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let mut request = request.map(Body::new);
-        let request_id = request.extensions().get::<RequestId>().cloned().unwrap_or_else(|| RequestId::from_headers(request.headers()));
+        let request_id = request
+            .extensions()
+            .get::<RequestId>()
+            .cloned()
+            .unwrap_or_else(|| RequestId::from_headers(request.headers()));
         match Kind::of(request.headers(), request.version()) {
             Kind::Grpc(protocol) => {
                 request.extensions_mut().insert(protocol);
@@ -118,7 +127,12 @@ async fn other(shared: &Shared, request: Request<Body>, request_id: RequestId) -
     }
     if shared.table.rpc(path).is_some() {
         let message = "this is the path of an RPC: call it with content-type application/grpc or application/grpc-web, or use its REST path";
-        let refusal = Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument, "UNSUPPORTED_CONTENT_TYPE", message);
+        let refusal = Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Code::InvalidArgument,
+            "UNSUPPORTED_CONTENT_TYPE",
+            message,
+        );
         return rest::refuse(shared, request, request_id, refusal).await;
     }
     let (parts, body) = request.into_parts();

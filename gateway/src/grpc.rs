@@ -57,7 +57,11 @@ struct Plan {
 
 async fn pass(shared: &Shared, request: Request<Body>) -> Response<Body> {
     let protocol = request.extensions().get::<Protocol>().copied().unwrap_or(Protocol::Grpc);
-    let request_id = request.extensions().get::<RequestId>().cloned().unwrap_or_else(|| RequestId::from_headers(request.headers()));
+    let request_id = request
+        .extensions()
+        .get::<RequestId>()
+        .cloned()
+        .unwrap_or_else(|| RequestId::from_headers(request.headers()));
     let path = request.uri().path().to_owned();
     let rpc = shared.table.rpc(&path).cloned();
     let label = match &rpc {
@@ -78,7 +82,9 @@ async fn pass(shared: &Shared, request: Request<Body>) -> Response<Body> {
     let (request, fault) = prepare(request, &plan);
     let answer = send(shared, plan.upstream, request);
     let answered = match deadline {
-        Some(deadline) => tokio::time::timeout_at(deadline, answer).await.unwrap_or_else(|_| Err(deadline_exceeded())),
+        Some(deadline) => {
+            tokio::time::timeout_at(deadline, answer).await.unwrap_or_else(|_| Err(deadline_exceeded()))
+        }
         None => answer.await,
     };
     match answered {
@@ -88,7 +94,10 @@ async fn pass(shared: &Shared, request: Request<Body>) -> Response<Body> {
             if let Some(status) = &status {
                 call.end(status.code(), status.message());
             }
-            let mut response = Response::from_parts(parts, Body::new(AnswerBody::new(body, deadline, call, status.is_some())));
+            let mut response = Response::from_parts(
+                parts,
+                Body::new(AnswerBody::new(body, deadline, call, status.is_some())),
+            );
             // A length counts the body without trailers, and gRPC has none.
             response.headers_mut().remove(CONTENT_LENGTH);
             response
@@ -140,7 +149,11 @@ fn prepare(request: Request<Body>, plan: &Plan) -> (Request<Body>, Fault) {
 ///
 /// # Errors
 /// UNAVAILABLE with the reason.
-pub async fn send(shared: &Shared, upstream: Upstream, request: Request<Body>) -> Result<Response<Body>, Status> {
+pub async fn send(
+    shared: &Shared,
+    upstream: Upstream,
+    request: Request<Body>,
+) -> Result<Response<Body>, Status> {
     if upstream == Upstream::Gateway {
         let mut local = shared.local.clone();
         return local.call(request).await.map_err(|never| match never {});

@@ -12,10 +12,33 @@ pub const GRPC_TIMEOUT: &str = "grpc-timeout";
 /// How much longer upstream gets, so that the gateway decides about the end.
 const MARGIN: Duration = Duration::from_millis(100);
 /// Headers of one connection, not of the call (RFC 9110, 7.6.1).
-const HOP_BY_HOP: &[&str] = &["keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "trailer", "transfer-encoding", "upgrade"];
+const HOP_BY_HOP: &[&str] = &[
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 /// What browsers and intermediaries say to the gateway, and nobody behind it
 /// needs; and names that only the gateway may set.
-const PRIVATE: &[&str] = &["accept", "accept-encoding", "accept-language", "content-length", "cookie", "dnt", "expect", "forwarded", "origin", "priority", "referer", "x-grpc-web", "x-real-ip", "x-user-agent"];
+const PRIVATE: &[&str] = &[
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "content-length",
+    "cookie",
+    "dnt",
+    "expect",
+    "forwarded",
+    "origin",
+    "priority",
+    "referer",
+    "x-grpc-web",
+    "x-real-ip",
+    "x-user-agent",
+];
 const PRIVATE_PREFIXES: &[&str] = &["access-control-", "sec-", "x-assettrack-", "x-forwarded-"];
 
 /// Leaves the headers that are metadata of the call, and sets those that gRPC
@@ -102,7 +125,10 @@ mod tests {
     use super::*;
 
     fn map(pairs: &[(&str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
+            .collect()
     }
 
     #[test]
@@ -127,9 +153,21 @@ mod tests {
         to_upstream(&mut headers);
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
-        let expected = ["content-type", "custom", "custom-bin", "grpc-encoding", "te", "traceparent", "user-agent", "x-request-id"];
+        let expected = [
+            "content-type",
+            "custom",
+            "custom-bin",
+            "grpc-encoding",
+            "te",
+            "traceparent",
+            "user-agent",
+            "x-request-id",
+        ];
         assert_eq!(left, expected);
-        assert_eq!((&headers["te"], &headers["content-type"]), (&"trailers".parse().unwrap(), &"application/grpc".parse().unwrap()));
+        assert_eq!(
+            (&headers["te"], &headers["content-type"]),
+            (&"trailers".parse().unwrap(), &"application/grpc".parse().unwrap())
+        );
     }
 
     #[test]
@@ -148,7 +186,8 @@ mod tests {
             assert_eq!(timeout(&map(&[(GRPC_TIMEOUT, text)])).map_err(|_| ()), expected, "{text}");
         }
         assert_eq!(timeout(&HeaderMap::new()), Ok(None));
-        for (given, written) in [(Duration::from_secs(1), "1100m"), (Duration::from_secs(200_000), "200000S")] {
+        for (given, written) in [(Duration::from_secs(1), "1100m"), (Duration::from_secs(200_000), "200000S")]
+        {
             let mut headers = HeaderMap::new();
             set_timeout(&mut headers, given);
             assert_eq!(headers[GRPC_TIMEOUT], written);

@@ -8,7 +8,11 @@
 
 use std::{io, sync::Arc};
 
-use kit::{metrics::Metrics, readiness::{Condition, Readiness}, shutdown::CancellationToken};
+use kit::{
+    metrics::Metrics,
+    readiness::{Condition, Readiness},
+    shutdown::CancellationToken,
+};
 use tokio::net::TcpListener;
 
 mod body;
@@ -61,14 +65,27 @@ pub enum Error {
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn run(config: Config, public: TcpListener, admin: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
+pub async fn run(
+    config: Config,
+    public: TcpListener,
+    admin: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
     let table = Table::build(contracts::DESCRIPTOR_SET)?;
     let (metrics, readiness) = (Metrics::default(), Readiness::default());
     let calls = CallMetrics::register(&metrics);
     let connections = UpstreamMetrics::register(&metrics);
     let processor = Peer::connect("processor", config.processor_url.clone(), &connections);
-    let collectors = config.collector_urls.iter().map(|url| Peer::connect("collector", url.clone(), &connections)).collect();
-    tokio::spawn(shutdown.clone().run_until_cancelled_owned(follow(processor.clone(), readiness.condition("processor"))));
+    let collectors = config
+        .collector_urls
+        .iter()
+        .map(|url| Peer::connect("collector", url.clone(), &connections))
+        .collect();
+    tokio::spawn(
+        shutdown
+            .clone()
+            .run_until_cancelled_owned(follow(processor.clone(), readiness.condition("processor"))),
+    );
     let upstreams = Upstreams::new(processor, collectors);
     let overview = overview::Overview::new(upstreams.clone());
     let local = local::routes(&table, overview, readiness.clone(), shutdown.clone())?;
@@ -87,10 +104,9 @@ pub async fn run(config: Config, public: TcpListener, admin: TcpListener, shutdo
     let admin = kit::admin::serve(admin, readiness, metrics, shutdown.clone());
     // Whichever fails ends the other and every task.
     let _stop = shutdown.drop_guard();
-    tokio::try_join!(
-        async { public.await.map_err(Error::Public) },
-        async { admin.await.map_err(Error::Admin) },
-    )?;
+    tokio::try_join!(async { public.await.map_err(Error::Public) }, async {
+        admin.await.map_err(Error::Admin)
+    },)?;
     Ok(())
 }
 

@@ -10,8 +10,11 @@ use crate::{overview::Overview, table::Table};
 use contracts::v1::overview_service_server::OverviewServiceServer;
 
 /// Services that are not in the contracts, and are public all the same.
-const STANDARD_SERVICES: &[&str] =
-    &["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
+const STANDARD_SERVICES: &[&str] = &[
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+];
 
 /// Why the gateway's own services cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -108,8 +111,15 @@ mod tests {
         let pool = DescriptorPool::decode(public_files(&table).unwrap().as_slice()).unwrap();
         let services: Vec<String> = pool.services().map(|service| service.full_name().to_owned()).collect();
         assert!(services.contains(&"assettrack.v1.AssetService".to_owned()), "{services:?}");
-        assert!(!services.iter().any(|name| name.contains("Ingest") || name.contains("AgentService")), "{services:?}");
-        let get = pool.get_service_by_name("assettrack.v1.AssetService").unwrap().methods().find(|m| m.name() == "GetAsset");
+        assert!(
+            !services.iter().any(|name| name.contains("Ingest") || name.contains("AgentService")),
+            "{services:?}"
+        );
+        let get = pool
+            .get_service_by_name("assettrack.v1.AssetService")
+            .unwrap()
+            .methods()
+            .find(|m| m.name() == "GetAsset");
         let http = pool.get_extension_by_name("google.api.http").unwrap();
         assert!(get.unwrap().options().has_extension(&http));
         assert!(pool.get_message_by_name("google.rpc.BadRequest").is_some());

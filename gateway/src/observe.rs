@@ -48,7 +48,8 @@ impl fmt::Display for RequestId {
 impl RequestId {
     /// Takes the client's ID (1 to 128 visible ASCII characters) or makes one.
     pub fn from_headers(headers: &http::HeaderMap) -> Self {
-        let sane = |id: &&str| !id.is_empty() && id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic());
+        let sane =
+            |id: &&str| !id.is_empty() && id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic());
         let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(sane);
         Self(given.map_or_else(|| uuid::Uuid::now_v7().to_string().into(), Into::into))
     }
@@ -139,15 +140,22 @@ impl Call {
         self.metrics.in_flight.dec();
         let (protocol, method, code_text) = (self.protocol, self.method.clone(), code_name(code));
         let elapsed = self.started.elapsed();
-        self.metrics.durations.get_or_create(&ProtocolLabels { protocol, method: method.clone() }).observe(elapsed.as_secs_f64());
+        self.metrics
+            .durations
+            .get_or_create(&ProtocolLabels { protocol, method: method.clone() })
+            .observe(elapsed.as_secs_f64());
         self.metrics.calls.get_or_create(&CallLabels { protocol, method, code: code_text }).inc();
         let (method, request_id, milliseconds) = (&self.method, &self.request_id, elapsed.as_millis());
         match code {
-            Code::Ok => tracing::debug!(protocol, method, code = code_text, %request_id, milliseconds, "call"),
+            Code::Ok => {
+                tracing::debug!(protocol, method, code = code_text, %request_id, milliseconds, "call");
+            }
             Code::Unknown | Code::Internal | Code::DataLoss | Code::Unavailable | Code::DeadlineExceeded => {
                 tracing::warn!(protocol, method, code = code_text, error = message, %request_id, milliseconds, "call failed");
             }
-            _ => tracing::info!(protocol, method, code = code_text, error = message, %request_id, milliseconds, "call refused"),
+            _ => {
+                tracing::info!(protocol, method, code = code_text, error = message, %request_id, milliseconds, "call refused");
+            }
         }
     }
 }
@@ -169,7 +177,9 @@ impl UpstreamMetrics {
     pub fn register(metrics: &Metrics) -> Self {
         let own = Self::default();
         let help = "Connections open to other processes";
-        metrics.register(|registry| registry.register("gateway_upstream_connections", help, own.connections.clone()));
+        metrics.register(|registry| {
+            registry.register("gateway_upstream_connections", help, own.connections.clone());
+        });
         own
     }
 

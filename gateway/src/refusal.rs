@@ -48,7 +48,8 @@ impl Refusal {
     /// 405 with the methods that are allowed.
     pub fn method_not_allowed(allowed: &str) -> Self {
         let message = format!("this path takes {allowed}");
-        let refusal = Self::new(StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented, "METHOD_NOT_ALLOWED", message);
+        let refusal =
+            Self::new(StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented, "METHOD_NOT_ALLOWED", message);
         Self { header: HeaderValue::from_str(allowed).ok().map(|value| (ALLOW, value)), ..refusal }
     }
 
@@ -77,7 +78,10 @@ impl Refusal {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(delay) = self.status.get_details_retry_info().and_then(|info| info.retry_delay) {
             // Whole seconds, and never too early.
-            headers.insert(RETRY_AFTER, HeaderValue::from(delay.as_secs() + u64::from(delay.subsec_nanos() > 0)));
+            headers.insert(
+                RETRY_AFTER,
+                HeaderValue::from(delay.as_secs() + u64::from(delay.subsec_nanos() > 0)),
+            );
         }
         if let Some((name, value)) = self.header {
             headers.insert(name, value);
@@ -181,7 +185,10 @@ mod tests {
     async fn a_bare_status_still_gets_an_error_info() {
         let (parts, json) = body(Status::not_found("no").into()).await;
         assert_eq!(parts.status, 404);
-        assert_eq!(json["error"]["details"][0], json!({"@type": ERROR_INFO, "reason": "NOT_FOUND", "domain": "assettrack"}));
+        assert_eq!(
+            json["error"]["details"][0],
+            json!({"@type": ERROR_INFO, "reason": "NOT_FOUND", "domain": "assettrack"})
+        );
     }
 
     #[tokio::test]
@@ -189,7 +196,10 @@ mod tests {
         let delay = Duration::from_millis(1500);
         let status = kit::status::retry_later(Code::ResourceExhausted, "BUSY", "busy", delay);
         let (parts, _) = body(status.into()).await;
-        assert_eq!((parts.status.as_u16(), &parts.headers[RETRY_AFTER]), (429, &HeaderValue::from_static("2")));
+        assert_eq!(
+            (parts.status.as_u16(), &parts.headers[RETRY_AFTER]),
+            (429, &HeaderValue::from_static("2"))
+        );
     }
 
     #[tokio::test]

@@ -67,7 +67,12 @@ pub async fn answer(shared: &Shared, request: Request<Body>, request_id: Request
     }
 }
 
-async fn refuse_unbound(shared: &Shared, request: Request<Body>, request_id: RequestId, refusal: Refusal) -> Response<Body> {
+async fn refuse_unbound(
+    shared: &Shared,
+    request: Request<Body>,
+    request_id: RequestId,
+    refusal: Refusal,
+) -> Response<Body> {
     let (parts, body) = request.into_parts();
     drain(&parts, body).await;
     let mut call = shared.calls.begin(Protocol::Rest, "unknown", request_id.clone());
@@ -76,7 +81,12 @@ async fn refuse_unbound(shared: &Shared, request: Request<Body>, request_id: Req
 
 /// Answers a request that is none of the API's business with an error of the
 /// API all the same.
-pub async fn refuse(shared: &Shared, request: Request<Body>, request_id: RequestId, refusal: Refusal) -> Response<Body> {
+pub async fn refuse(
+    shared: &Shared,
+    request: Request<Body>,
+    request_id: RequestId,
+    refusal: Refusal,
+) -> Response<Body> {
     refuse_unbound(shared, request, request_id, refusal).await
 }
 
@@ -114,11 +124,14 @@ async fn serve(
     let encoded = message.encode_to_vec();
     let call = unary(shared, binding, headers, &encoded);
     let bytes = match deadline {
-        Some(deadline) => tokio::time::timeout_at(deadline, call).await.unwrap_or_else(|_| Err(deadline_exceeded()))?,
+        Some(deadline) => {
+            tokio::time::timeout_at(deadline, call).await.unwrap_or_else(|_| Err(deadline_exceeded()))?
+        }
         None => call.await?,
     };
-    answer::write(&binding.rpc.output, binding.response_body.as_ref(), &bytes)
-        .map_err(|error| kit::status::error(Code::Internal, "UNREADABLE_ANSWER", error.to_string(), &[]).into())
+    answer::write(&binding.rpc.output, binding.response_body.as_ref(), &bytes).map_err(|error| {
+        kit::status::error(Code::Internal, "UNREADABLE_ANSWER", error.to_string(), &[]).into()
+    })
 }
 
 /// Refuses a body by its headers alone.
@@ -128,18 +141,32 @@ fn check_body(binding: &Binding, parts: &Parts, body: &Body) -> Result<(), Refus
         return Ok(());
     }
     if binding.body == BodyRule::None {
-        return Err(transcode::Invalid { field: "body".into(), reason: "UNEXPECTED_BODY", problem: "this call takes no body".into() }.into());
+        return Err(transcode::Invalid {
+            field: "body".into(),
+            reason: "UNEXPECTED_BODY",
+            problem: "this call takes no body".into(),
+        }
+        .into());
     }
-    let unsupported = |reason, message: String| Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument, reason, message);
+    let unsupported = |reason, message: String| {
+        Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument, reason, message)
+    };
     if parts.headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-        return Err(unsupported("UNSUPPORTED_ENCODING", "content-encoding: the body must not be compressed".to_owned()));
+        return Err(unsupported(
+            "UNSUPPORTED_ENCODING",
+            "content-encoding: the body must not be compressed".to_owned(),
+        ));
     }
     let given = parts.headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
     if !is_json(given) {
         let given = if given.is_empty() { "none".to_owned() } else { format!("`{given}`") };
-        return Err(unsupported("UNSUPPORTED_CONTENT_TYPE", format!("content-type: must be application/json, not {given}")));
+        return Err(unsupported(
+            "UNSUPPORTED_CONTENT_TYPE",
+            format!("content-type: must be application/json, not {given}"),
+        ));
     }
-    let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let length =
+        parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > kit::grpc::MAX_MESSAGE_BYTES) {
         return Err(too_large());
     }
@@ -153,7 +180,8 @@ fn is_json(content_type: &str) -> bool {
     is_json
         && parts.all(|parameter| {
             let charset = parameter.to_ascii_lowercase();
-            !charset.starts_with("charset=") || charset.trim_start_matches("charset=").trim_matches('"') == "utf-8"
+            !charset.starts_with("charset=")
+                || charset.trim_start_matches("charset=").trim_matches('"') == "utf-8"
         })
 }
 
@@ -202,7 +230,12 @@ async fn drain(parts: &Parts, mut body: Body) {
 }
 
 /// Calls a unary RPC with an encoded message, and gives the answer's.
-async fn unary(shared: &Shared, binding: &Binding, headers: HeaderMap, message: &[u8]) -> Result<Bytes, Status> {
+async fn unary(
+    shared: &Shared,
+    binding: &Binding,
+    headers: HeaderMap,
+    message: &[u8],
+) -> Result<Bytes, Status> {
     let mut frame = BytesMut::with_capacity(5 + message.len());
     frame.put_u8(0);
     frame.put_u32(u32::try_from(message.len()).map_err(|_| crate::body::too_large())?);
@@ -225,7 +258,8 @@ async fn unary(shared: &Shared, binding: &Binding, headers: HeaderMap, message: 
     let collected = match Limited::new(body, MAX_ANSWER_BYTES).collect().await {
         Ok(collected) => collected,
         Err(error) if error.is::<LengthLimitError>() => {
-            let message = format!("the answer is larger than {MAX_ANSWER_BYTES} bytes; ask for a smaller page");
+            let message =
+                format!("the answer is larger than {MAX_ANSWER_BYTES} bytes; ask for a smaller page");
             return Err(kit::status::error(Code::ResourceExhausted, "ANSWER_TOO_LARGE", message, &[]));
         }
         Err(error) => {
@@ -242,7 +276,9 @@ async fn unary(shared: &Shared, binding: &Binding, headers: HeaderMap, message: 
 
 /// Takes the one message out of its frame.
 fn message_of(mut body: Bytes) -> Result<Bytes, Status> {
-    let Some((flag, length)) = body.first_chunk::<5>().map(|[flag, length @ ..]| (*flag, u32::from_be_bytes(*length))) else {
+    let Some((flag, length)) =
+        body.first_chunk::<5>().map(|[flag, length @ ..]| (*flag, u32::from_be_bytes(*length)))
+    else {
         return Err(unreadable("no message in it"));
     };
     let message = body.split_off(5);

@@ -109,7 +109,10 @@ pub async fn serve(
     let left = connections.len();
     cut.cancel();
     connections.wait().await;
-    Err(io::Error::new(io::ErrorKind::TimedOut, format!("{left} connections were still busy {grace:?} after the shutdown began")))
+    Err(io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("{left} connections were still busy {grace:?} after the shutdown began"),
+    ))
 }
 
 async fn connection(stream: TcpStream, stack: Stack, shutdown: CancellationToken) {

@@ -6,8 +6,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use http::Method;
 use prost_reflect::{
-    Cardinality, DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor,
-    MethodDescriptor, Value,
+    Cardinality, DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind,
+    MessageDescriptor, MethodDescriptor, Value,
 };
 
 pub mod path;
@@ -134,7 +134,12 @@ impl Table {
         let pool = DescriptorPool::decode(descriptor_set)?;
         let upstream = extension(&pool, "assettrack.v1.upstream")?;
         let http = extension(&pool, "google.api.http")?;
-        let mut table = Self { pool: pool.clone(), rpcs: HashMap::new(), bindings: Vec::new(), router: Router::default() };
+        let mut table = Self {
+            pool: pool.clone(),
+            rpcs: HashMap::new(),
+            bindings: Vec::new(),
+            router: Router::default(),
+        };
         for service in pool.services() {
             let upstream = match service.options().get_extension(&upstream).as_enum_number().unwrap_or(0) {
                 0 => continue,
@@ -150,7 +155,12 @@ impl Table {
         Ok(table)
     }
 
-    fn add(&mut self, method: &MethodDescriptor, upstream: Upstream, http: &ExtensionDescriptor) -> Result<(), TableError> {
+    fn add(
+        &mut self,
+        method: &MethodDescriptor,
+        upstream: Upstream,
+        http: &ExtensionDescriptor,
+    ) -> Result<(), TableError> {
         let rpc = Arc::new(Rpc {
             path: format!("/{}/{}", method.parent_service().full_name(), method.name()),
             upstream,
@@ -250,9 +260,16 @@ fn binding(rpc: &Arc<Rpc>, rule: &DynamicMessage) -> Result<Binding, TableError>
         return Err(TableError::Rule(rpc.path.clone(), "its google.api.http names no HTTP method"));
     };
     let path = text(name);
-    let template = template::parse(&path)
-        .map_err(|error| TableError::Template { rpc: rpc.path.clone(), template: path.clone(), error })?;
-    let problem = |field: &str, problem: &'static str| TableError::Field { rpc: rpc.path.clone(), field: field.to_owned(), problem };
+    let template = template::parse(&path).map_err(|error| TableError::Template {
+        rpc: rpc.path.clone(),
+        template: path.clone(),
+        error,
+    })?;
+    let problem = |field: &str, problem: &'static str| TableError::Field {
+        rpc: rpc.path.clone(),
+        field: field.to_owned(),
+        problem,
+    };
 
     let mut path_fields = Vec::new();
     for variable in &template.variables {
@@ -267,7 +284,10 @@ fn binding(rpc: &Arc<Rpc>, rule: &DynamicMessage) -> Result<Binding, TableError>
         "" => Body::None,
         "*" => Body::Whole,
         name => {
-            let field = rpc.input.get_field_by_name(name).ok_or_else(|| problem(name, "is no field of the request"))?;
+            let field = rpc
+                .input
+                .get_field_by_name(name)
+                .ok_or_else(|| problem(name, "is no field of the request"))?;
             if field.cardinality() == Cardinality::Repeated || !matches!(field.kind(), Kind::Message(_)) {
                 return Err(problem(name, "is filled by the HTTP body, but is not a message"));
             }
@@ -279,7 +299,9 @@ fn binding(rpc: &Arc<Rpc>, rule: &DynamicMessage) -> Result<Binding, TableError>
     }
     let response_body = match text("response_body").as_str() {
         "" => None,
-        name => Some(rpc.output.get_field_by_name(name).ok_or_else(|| problem(name, "is no field of the answer"))?),
+        name => Some(
+            rpc.output.get_field_by_name(name).ok_or_else(|| problem(name, "is no field of the answer"))?,
+        ),
     };
     Ok(Binding { rpc: Arc::clone(rpc), method, template, text: path, path_fields, body, response_body })
 }

@@ -49,7 +49,8 @@ pub fn decode(segment: &str) -> Result<Cow<'_, str>, PathError> {
 /// # Errors
 /// See [`PathError`].
 pub fn value(variable: &Variable, template: &Template, segments: &[&str]) -> Result<String, PathError> {
-    let takes_rest = template.segments.get(variable.start..variable.end).is_some_and(|own| own.contains(&Segment::Multi));
+    let takes_rest =
+        template.segments.get(variable.start..variable.end).is_some_and(|own| own.contains(&Segment::Multi));
     let end = if takes_rest { segments.len() } else { variable.end };
     let own = segments.get(variable.start..end).unwrap_or_default();
     if !takes_rest && let [only] = own {

@@ -243,8 +243,11 @@ mod tests {
                         panic!("{text} does not take {path}");
                     };
                     assert_eq!(binding, 7);
-                    let read: Vec<String> =
-                        template.variables.iter().map(|variable| path::value(variable, &template, &segments).unwrap()).collect();
+                    let read: Vec<String> = template
+                        .variables
+                        .iter()
+                        .map(|variable| path::value(variable, &template, &segments).unwrap())
+                        .collect();
                     assert_eq!(read[1], other, "{text} {path}");
                     let within_several = value.replace('/', "%2F");
                     assert!(read[0].ends_with(&format!("s/{within_several}")), "{text} {path}: {read:?}");

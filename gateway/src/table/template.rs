@@ -131,7 +131,11 @@ fn field_path(text: &str) -> Result<Vec<String>, TemplateError> {
             && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
     };
     let names: Vec<String> = text.split('.').map(str::to_owned).collect();
-    if names.iter().all(|name| is_name(name)) { Ok(names) } else { Err(TemplateError::FieldPath(text.to_owned())) }
+    if names.iter().all(|name| is_name(name)) {
+        Ok(names)
+    } else {
+        Err(TemplateError::FieldPath(text.to_owned()))
+    }
 }
 
 #[cfg(test)]
@@ -142,7 +146,8 @@ mod tests {
     fn write(template: &Template) -> String {
         let mut text = String::new();
         for (index, segment) in template.segments.iter().enumerate() {
-            let variable = template.variables.iter().find(|variable| variable.start <= index && index < variable.end);
+            let variable =
+                template.variables.iter().find(|variable| variable.start <= index && index < variable.end);
             text.push('/');
             if let Some(variable) = variable.filter(|variable| variable.start == index) {
                 text.push_str(&format!("{{{}=", variable.field_path.join(".")));

@@ -20,10 +20,15 @@ pub enum AnswerError {
 ///
 /// # Errors
 /// See [`AnswerError`].
-pub fn write(output: &MessageDescriptor, field: Option<&FieldDescriptor>, bytes: &[u8]) -> Result<Vec<u8>, AnswerError> {
+pub fn write(
+    output: &MessageDescriptor,
+    field: Option<&FieldDescriptor>,
+    bytes: &[u8],
+) -> Result<Vec<u8>, AnswerError> {
     let message = DynamicMessage::decode(output.clone(), bytes)?;
     let Some(field) = field else { return write_message(&message, bytes.len()) };
-    let mut whole = message.serialize_with_options(serde_json::value::Serializer, &options().skip_default_fields(false))?;
+    let mut whole = message
+        .serialize_with_options(serde_json::value::Serializer, &options().skip_default_fields(false))?;
     Ok(serde_json::to_vec(&whole.get_mut(field.json_name()).map_or(Json::Null, Json::take))?)
 }
 

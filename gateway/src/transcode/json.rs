@@ -111,7 +111,11 @@ pub fn message(descriptor: &MessageDescriptor, json: &Json, at: &str) -> Result<
         return DynamicMessage::deserialize(descriptor.clone(), json).map_err(|error| wrong(at, &error));
     }
     let Json::Object(object) = json else {
-        return Err(Invalid::new(here(at), "WRONG_TYPE", format!("must be a JSON object, not {}", kind_of(json))));
+        return Err(Invalid::new(
+            here(at),
+            "WRONG_TYPE",
+            format!("must be a JSON object, not {}", kind_of(json)),
+        ));
     };
     let mut message = DynamicMessage::new(descriptor.clone());
     let mut seen = HashSet::new();
@@ -127,7 +131,11 @@ pub fn message(descriptor: &MessageDescriptor, json: &Json, at: &str) -> Result<
         if let Some(oneof) = field.containing_oneof()
             && let Some(other) = oneof.fields().find(|other| *other != field && message.has_field(other))
         {
-            return Err(Invalid::new(at, "DUPLICATE_FIELD", format!("cannot be set together with `{}`", other.name())));
+            return Err(Invalid::new(
+                at,
+                "DUPLICATE_FIELD",
+                format!("cannot be set together with `{}`", other.name()),
+            ));
         }
         message.set_field(&field, value);
     }
@@ -144,7 +152,9 @@ fn field_value(field: &FieldDescriptor, json: &Json, at: &str) -> Result<Option<
             }
             Ok(Some(Value::List(values)))
         }
-        (Kind::Message(inner), Json::Object(_)) if !field.is_list() && !field.is_map() && is_plain(&inner) => {
+        (Kind::Message(inner), Json::Object(_))
+            if !field.is_list() && !field.is_map() && is_plain(&inner) =>
+        {
             Ok(Some(Value::Message(message(&inner, json, at)?)))
         }
         (_, Json::Array(list)) if field.is_list() && list.contains(&Json::Null) => {

@@ -14,7 +14,9 @@ const MASK_TYPE: &str = "google.protobuf.FieldMask";
 /// resource, the request has such a field, and nothing set it yet.
 pub fn infer(message: &mut DynamicMessage, binding: &Binding, body: &FieldDescriptor, json: &Json) {
     let Some(mask_field) = binding.rpc.input.get_field_by_name(MASK_FIELD) else { return };
-    let (Kind::Message(mask_type), Kind::Message(resource)) = (mask_field.kind(), body.kind()) else { return };
+    let (Kind::Message(mask_type), Kind::Message(resource)) = (mask_field.kind(), body.kind()) else {
+        return;
+    };
     let patches = binding.method == http::Method::PATCH && binding.body == Body::Field(body.clone());
     if !patches || mask_type.full_name() != MASK_TYPE || message.has_field(&mask_field) {
         return;

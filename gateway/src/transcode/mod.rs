@@ -39,7 +39,12 @@ impl Invalid {
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn request(binding: &Binding, segments: &[&str], query: &str, body: &[u8]) -> Result<DynamicMessage, Invalid> {
+pub fn request(
+    binding: &Binding,
+    segments: &[&str],
+    query: &str,
+    body: &[u8],
+) -> Result<DynamicMessage, Invalid> {
     let mut message = DynamicMessage::new(binding.rpc.input.clone());
     let mut present = None;
     if !body.is_empty() {
@@ -61,8 +66,9 @@ pub fn request(binding: &Binding, segments: &[&str], query: &str, body: &[u8]) -
     }
     query::read(&mut message, binding, query)?;
     for (variable, fields) in binding.template.variables.iter().zip(&binding.path_fields) {
-        let value = path::value(variable, &binding.template, segments)
-            .map_err(|error| Invalid::new(variable.field_path.join("."), "INVALID_PATH", error.to_string()))?;
+        let value = path::value(variable, &binding.template, segments).map_err(|error| {
+            Invalid::new(variable.field_path.join("."), "INVALID_PATH", error.to_string())
+        })?;
         set(&mut message, fields, Value::String(value));
     }
     if let Some((field, json)) = present {

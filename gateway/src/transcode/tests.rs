@@ -20,7 +20,9 @@ fn table() -> Table {
 fn transcode(method: &Method, target: &str, body: &str) -> Result<DynamicMessage, Invalid> {
     let table = table();
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let Ok(Route::Found { binding, segments }) = table.find(method, path) else { panic!("no rule takes {path}") };
+    let Ok(Route::Found { binding, segments }) = table.find(method, path) else {
+        panic!("no rule takes {path}")
+    };
     super::request(&table.bindings()[binding], &segments, query, body.as_bytes())
 }
 
@@ -34,8 +36,10 @@ fn query_values_of_every_kind() {
         ("", json!({})),
         ("some_text=a+b%26c", json!({"someText": "a b&c"})),
         ("someText=", json!({})),
-        ("small=-7&big=9007199254740993&unsigned=18446744073709551615",
-         json!({"small": -7, "big": "9007199254740993", "unsigned": "18446744073709551615"})),
+        (
+            "small=-7&big=9007199254740993&unsigned=18446744073709551615",
+            json!({"small": -7, "big": "9007199254740993", "unsigned": "18446744073709551615"}),
+        ),
         ("fraction=1.5&flag=true", json!({"fraction": 1.5, "flag": true})),
         ("fraction=Infinity", json!({"fraction": "Infinity"})),
         ("raw=-_8", json!({"raw": "+/8="})),
@@ -48,8 +52,10 @@ fn query_values_of_every_kind() {
         ("lasts=1.5s", json!({"lasts": "1.500s"})),
         ("mask=inner.text,some_text", json!({"mask": "inner.text,someText"})),
         ("maybe_flag=false&maybeBig=5", json!({"maybeFlag": false, "maybeBig": "5"})),
-        ("inner.deeper.text=x&inner.numbers=1&inner.numbers=2",
-         json!({"inner": {"deeper": {"text": "x"}, "numbers": [1, 2]}})),
+        (
+            "inner.deeper.text=x&inner.numbers=1&inner.numbers=2",
+            json!({"inner": {"deeper": {"text": "x"}, "numbers": [1, 2]}}),
+        ),
         ("chosen=false", json!({"chosen": false})),
         ("&&flag=true&", json!({"flag": true})),
     ] {
@@ -155,7 +161,11 @@ fn a_patch_without_a_mask_writes_what_is_present() {
         ("", r#"{"labels": {"a": "b"}}"#, Some("labels")),
         ("", r#"{"at": "2026-11-23T00:00:00Z"}"#, Some("at")),
         ("", r#"{"inners": [{"text": "x"}]}"#, Some("inners")),
-        ("", r#"{"inner": {"text": "x", "numbers": []}, "small": 0}"#, Some("inner.numbers,inner.text,small")),
+        (
+            "",
+            r#"{"inner": {"text": "x", "numbers": []}, "small": 0}"#,
+            Some("inner.numbers,inner.text,small"),
+        ),
         ("", "{}", None),
         ("", "", None),
         ("?updateMask=small,inner.text", r#"{"flag": true}"#, Some("small,inner.text")),
@@ -194,7 +204,10 @@ fn an_answer_leaves_out_defaults_but_writes_empty_lists() {
     let table = table();
     let rpc = table.rpc("/every.v1.EveryService/Get").unwrap();
     let empty = answer::write(&rpc.output, None, b"").unwrap();
-    assert_eq!(serde_json::from_slice::<Json>(&empty).unwrap(), json!({"texts": [], "colours": [], "inners": []}));
+    assert_eq!(
+        serde_json::from_slice::<Json>(&empty).unwrap(),
+        json!({"texts": [], "colours": [], "inners": []})
+    );
     let some = answer::write(&rpc.output, None, b"\x52\x01a\x18\x05").unwrap();
     let expected = json!({"texts": ["a"], "colours": [], "inners": [], "small": 5});
     assert_eq!(serde_json::from_slice::<Json>(&some).unwrap(), expected);

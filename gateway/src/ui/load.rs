@@ -1,12 +1,6 @@
 //! Reads the web UI's files into memory, compressed where that helps.
 
-use std::{
-    collections::HashMap,
-    fs, io,
-    io::Write,
-    path::Path,
-    time::SystemTime,
-};
+use std::{collections::HashMap, fs, io, io::Write, path::Path, time::SystemTime};
 
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
@@ -44,9 +38,9 @@ pub struct File {
 /// # Errors
 /// It cannot be read, or holds more than 64 MiB.
 pub fn files(folder: &Path) -> io::Result<Files> {
-    let mut files = Files::default();
     // Before the files: one that changes meanwhile is then loaded once more.
-    files.index_modified = fs::metadata(folder.join("index.html")).and_then(|about| about.modified()).ok();
+    let index_modified = fs::metadata(folder.join("index.html")).and_then(|about| about.modified()).ok();
+    let mut files = Files { by_path: HashMap::new(), index_modified };
     let mut left = MAX_BYTES;
     add(folder, "", &mut files, &mut left)?;
     Ok(files)
@@ -73,7 +67,8 @@ fn add(folder: &Path, prefix: &str, files: &mut Files, left: &mut u64) -> io::Re
 fn file(name: &str, content: Vec<u8>) -> io::Result<File> {
     let (content_type, is_text) = content_type(name);
     let digest = Sha256::digest(&content);
-    let etag = digest.iter().take(16).fold(String::from("\""), |text, byte| format!("{text}{byte:02x}")) + "\"";
+    let etag =
+        digest.iter().take(16).fold(String::from("\""), |text, byte| format!("{text}{byte:02x}")) + "\"";
     let mut gzip = None;
     if is_text && content.len() >= MIN_GZIP_BYTES {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());

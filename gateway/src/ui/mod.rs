@@ -65,7 +65,9 @@ impl Ui {
         let path = request.uri.path();
         let wanted = if path == "/" { INDEX } else { path };
         let mut files = self.files();
-        let is_page = !files.by_path.contains_key(wanted) && accepts_html(&request.headers) && !path.starts_with("/static/");
+        let is_page = !files.by_path.contains_key(wanted)
+            && accepts_html(&request.headers)
+            && !path.starts_with("/static/");
         if is_page || wanted == INDEX {
             files = self.fresh().await;
         }
@@ -109,7 +111,9 @@ impl Ui {
 
 fn respond(path: &str, file: &File, asked: &HeaderMap, is_head: bool) -> Response<Body> {
     let unchanged = asked.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).is_some_and(|tags| {
-        tags.split(',').any(|tag| matches!(tag.trim().trim_start_matches("W/"), known if known == file.etag || known == "*"))
+        tags.split(',').any(
+            |tag| matches!(tag.trim().trim_start_matches("W/"), known if known == file.etag || known == "*"),
+        )
     });
     let gzip = file.gzip.as_ref().filter(|_| accepts_gzip(asked));
     let content = gzip.unwrap_or(&file.content);
@@ -117,7 +121,8 @@ fn respond(path: &str, file: &File, asked: &HeaderMap, is_head: bool) -> Respons
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     // The build names these by their content.
-    let caching = if path.starts_with("/static/") { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let caching =
+        if path.starts_with("/static/") { "public, max-age=31536000, immutable" } else { "no-cache" };
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
     if let Ok(etag) = HeaderValue::from_str(&file.etag) {
         headers.insert(ETAG, etag);
@@ -154,14 +159,18 @@ fn secure(headers: &mut HeaderMap) {
 }
 
 fn accepts_html(headers: &HeaderMap) -> bool {
-    headers.get(ACCEPT).and_then(|value| value.to_str().ok()).is_some_and(|accept| accept.contains("text/html"))
+    headers
+        .get(ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"))
 }
 
 fn accepts_gzip(headers: &HeaderMap) -> bool {
     let accepted = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
     accepted.split(',').any(|coding| {
         let mut parts = coding.split(';').map(str::trim);
-        parts.next() == Some("gzip") && !parts.any(|weight| matches!(weight, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+        parts.next() == Some("gzip")
+            && !parts.any(|weight| matches!(weight, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
     })
 }
 

@@ -1,6 +1,10 @@
 //! The web UI's files from a folder of the test's own.
 
-use std::{fs, path::Path, time::{Duration, SystemTime}};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use http::Request;
 use http_body_util::BodyExt;
@@ -40,7 +44,12 @@ impl Drop for Folder {
     }
 }
 
-async fn ask(ui: &Ui, method: &str, path: &str, headers: &[(&str, &str)]) -> (http::response::Parts, Vec<u8>) {
+async fn ask(
+    ui: &Ui,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> (http::response::Parts, Vec<u8>) {
     let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -86,7 +95,10 @@ async fn pages_are_guarded_and_static_files_kept_for_ever() {
     let (page, body) = ask(&ui, "GET", "/nodes", &[HTML]).await;
     assert_eq!(body, b"<!doctype html>one");
     let policy = page.headers[CONTENT_SECURITY_POLICY].to_str().unwrap();
-    assert!(policy.starts_with("default-src 'none'; script-src 'self';") && !policy.contains("unsafe"), "{policy}");
+    assert!(
+        policy.starts_with("default-src 'none'; script-src 'self';") && !policy.contains("unsafe"),
+        "{policy}"
+    );
     assert_eq!(page.headers[CACHE_CONTROL], "no-cache");
     let (script, _) = ask(&ui, "GET", "/static/app-1.js", &[]).await;
     assert_eq!(script.headers[CACHE_CONTROL], "public, max-age=31536000, immutable");
@@ -98,7 +110,8 @@ async fn what_the_browser_has_is_not_sent_again() {
     let ui = Ui::load(folder.path());
     let (first, _) = ask(&ui, "GET", "/static/app-1.js", &[]).await;
     let etag = first.headers[ETAG].to_str().unwrap().to_owned();
-    let (again, body) = ask(&ui, "GET", "/static/app-1.js", &[("if-none-match", &format!("\"x\", W/{etag}"))]).await;
+    let (again, body) =
+        ask(&ui, "GET", "/static/app-1.js", &[("if-none-match", &format!("\"x\", W/{etag}"))]).await;
     assert_eq!((again.status.as_u16(), body.len()), (304, 0));
     let (other, _) = ask(&ui, "GET", "/static/app-1.js", &[("if-none-match", "\"x\"")]).await;
     assert_eq!(other.status, 200);
@@ -116,7 +129,10 @@ async fn text_is_compressed_for_those_who_take_it() {
     std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(body.as_slice()), &mut unzipped).unwrap();
     assert_eq!(unzipped, whole);
     let (head, nothing) = ask(&ui, "HEAD", "/static/app-1.js", &[]).await;
-    assert_eq!((head.headers[CONTENT_LENGTH].to_str().unwrap(), nothing.len()), (whole.len().to_string().as_str(), 0));
+    assert_eq!(
+        (head.headers[CONTENT_LENGTH].to_str().unwrap(), nothing.len()),
+        (whole.len().to_string().as_str(), 0)
+    );
 }
 
 #[tokio::test]

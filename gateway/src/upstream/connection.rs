@@ -86,7 +86,8 @@ impl Keeper {
     }
 
     async fn open(&self, attempt: usize) -> io::Result<(SendRequest<Body>, Connection)> {
-        let timed_out = |_| io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {CONNECT_TIMEOUT:?}"));
+        let timed_out =
+            |_| io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {CONNECT_TIMEOUT:?}"));
         let stream = tokio::time::timeout(CONNECT_TIMEOUT, self.tcp(attempt)).await.map_err(timed_out)??;
         stream.set_nodelay(true)?;
         let handshake = http2::Builder::new(TokioExecutor::new())
@@ -102,7 +103,8 @@ impl Keeper {
 
     /// A name with several addresses gets connections to different ones.
     async fn tcp(&self, attempt: usize) -> io::Result<TcpStream> {
-        let mut addresses: Vec<SocketAddr> = tokio::net::lookup_host((self.address.host(), self.address.port())).await?.collect();
+        let mut addresses: Vec<SocketAddr> =
+            tokio::net::lookup_host((self.address.host(), self.address.port())).await?.collect();
         addresses.sort_unstable();
         let Some(address) = addresses.get(attempt % addresses.len().max(1)) else {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));

@@ -51,7 +51,11 @@ impl Upstreams {
     ///
     /// # Errors
     /// UNAVAILABLE, with every peer that was asked and why it is not reachable.
-    pub async fn send(&self, upstream: Upstream, request: Request<Body>) -> Result<Response<Incoming>, Status> {
+    pub async fn send(
+        &self,
+        upstream: Upstream,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, Status> {
         match upstream {
             Upstream::Processor => self.processor.send(request).await,
             Upstream::Collector => self.collector()?.send(request).await,

@@ -202,7 +202,9 @@ mod tests {
             let address: Address = text.parse().unwrap();
             assert_eq!((address.host(), address.port()), (host, port), "{text}");
         }
-        for text in ["", "processor:50051", "https://x:1", "http://x:1/path", "http://u:p@x:1", "http://", "/x"] {
+        for text in
+            ["", "processor:50051", "https://x:1", "http://x:1/path", "http://u:p@x:1", "http://", "/x"]
+        {
             assert_eq!(text.parse::<Address>(), Err(AddressError), "{text}");
         }
     }
