@@ -1,5 +1,6 @@
 import { type FormEvent, useEffect, useId, useRef, useState } from "react";
 import type { Problem } from "../errors/problem";
+import { useSlashKey } from "./useSlashKey";
 import { isFilter } from "./words";
 
 /** Words are looked for this long after the last key, in milliseconds. */
@@ -52,17 +53,7 @@ export function SearchBox({ label, placeholder, value, onSearch, refused }: Prop
     return () => clearTimeout(timer);
   });
 
-  useEffect(() => {
-    const onKey = (event: KeyboardEvent) => {
-      const typing = event.target instanceof Element && event.target.closest("input, textarea, select");
-      if (event.key === "/" && !typing) {
-        event.preventDefault();
-        input.current?.focus();
-      }
-    };
-    document.addEventListener("keydown", onKey);
-    return () => document.removeEventListener("keydown", onKey);
-  }, []);
+  useSlashKey(input);
 
   const onSubmit = (event: FormEvent) => {
     event.preventDefault();

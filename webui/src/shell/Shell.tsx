@@ -1,7 +1,8 @@
-import { type FormEvent, Suspense } from "react";
+import { type FormEvent, Suspense, useRef } from "react";
 import { Link, NavLink, Outlet, useLocation, useNavigate } from "react-router";
 import { assetsPath } from "../assets/search";
 import { Loading } from "../freshness/QueryView";
+import { useSlashKey } from "../search/useSlashKey";
 import { CrashBoundary } from "./CrashBoundary";
 import mark from "./mark.svg";
 
@@ -46,6 +47,8 @@ export function Shell() {
 /** From anywhere to the asset list. */
 function QuickSearch() {
   const navigate = useNavigate();
+  const input = useRef<HTMLInputElement>(null);
+  useSlashKey(input);
   const onSubmit = (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault();
     const text = new FormData(event.currentTarget).get("q");
@@ -55,10 +58,11 @@ function QuickSearch() {
     <search className="quick-search">
       <form onSubmit={onSubmit}>
         <input
+          ref={input}
           type="search"
           name="q"
           aria-label="Search assets"
-          placeholder="Search assets"
+          placeholder="Search assets ( / )"
           spellCheck={false}
           autoComplete="off"
         />
