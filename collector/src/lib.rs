@@ -1,12 +1,116 @@
 //! Consumes the event queues, validates and batches what agents saw, delivers it
 //! to the processor, and acknowledges what the processor committed: nothing
 //! before, nothing else.
+//!
+//! ```text
+//! queue → consumer (a channel) → decode → batch → IngestEvents → results → ack
+//!                                   └ rejected, with its reason ┘
+//! ```
+//! `decode`, `batch`, `ledger`, `gate`, `backoff` and `stats` are pure; `broker`
+//! and `processor` are the edges.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod backoff;
 pub mod batch;
+mod broker;
+pub mod config;
 pub mod decode;
 pub mod gate;
 pub mod ledger;
+mod observed;
+mod processor;
+mod service;
 pub mod stats;
+mod status;
+
+use std::sync::Arc;
+
+use contracts::v1::collector_service_server::CollectorServiceServer;
+use kit::{
+    grpc::Routes, metrics::Metrics, queue::Topology, readiness::Readiness, shutdown::CancellationToken,
+};
+use tokio::net::TcpListener;
+
+use broker::{Conditions, Parts, Wanted};
+use config::{Checked, Config};
+use observed::Observed;
+use processor::Processor;
+use service::Service;
+use status::Status;
+
+/// Why the collector ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// CollectorService can no longer be served.
+    #[error(transparent)]
+    Grpc(#[from] kit::grpc::ServeError),
+    /// The admin endpoint can no longer be served.
+    #[error("admin endpoint: {0}")]
+    Admin(#[from] std::io::Error),
+}
+
+/// The addresses it answers at.
+pub struct Listeners {
+    /// CollectorService.
+    pub grpc: TcpListener,
+    /// /metrics, /livez and /readyz.
+    pub admin: TcpListener,
+}
+
+/// Runs the collector until `shutdown`; then it takes no more messages, lets
+/// deliveries under way end within the grace, and acknowledges them.
+///
+/// # Errors
+/// See [`Error`]. A broker or a processor that is away is none.
+pub async fn run(
+    config: &Config,
+    checked: Checked,
+    listeners: Listeners,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let (readiness, metrics) = (Readiness::default(), Metrics::default());
+    let observed = Observed::new(&metrics);
+    let status = Arc::new(Status::new(checked.collector, observed.clone()));
+    let processor = Arc::new(Processor::new(
+        checked.processor,
+        config.ingest_calls.into(),
+        config.hold(),
+        readiness.condition("processor"),
+        observed.clone(),
+    ));
+    let parts = Arc::new(Parts {
+        wanted: Wanted {
+            topology: Topology::new(&config.broker.queue_namespace),
+            queues: config.queues,
+            queue_max_bytes: config.queue_max_bytes,
+        },
+        prefetch: config.prefetch(),
+        drain: config.common.shutdown_grace(),
+        processor: processor.clone(),
+        status: status.clone(),
+        observed,
+    });
+    let conditions =
+        Conditions { broker: readiness.condition("broker"), topology: readiness.condition("topology") };
+    let routes = Routes::new(CollectorServiceServer::new(Service { status, processor: processor.clone() }));
+
+    // If one of the servers fails, the others are asked to end.
+    let stop = shutdown.child_token();
+    let grpc = async {
+        let grace = config.common.shutdown_grace();
+        let served = kit::grpc::serve(listeners.grpc, routes, readiness.clone(), grace, stop.clone()).await;
+        stop.cancel();
+        served
+    };
+    let admin = async {
+        let served = kit::admin::serve(listeners.admin, readiness.clone(), metrics, stop.clone()).await;
+        stop.cancel();
+        served
+    };
+    let consuming = broker::supervise(checked.broker, parts, conditions, stop.clone());
+    let (grpc, admin, (), ()) = tokio::join!(grpc, admin, consuming, processor.keep_probing(stop.clone()));
+    grpc?;
+    admin?;
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! Consumes one event queue: takes messages, has them delivered, acknowledges
+//! what is committed.
+//!
+//! Each time on a new channel, which holds everything that is not settled:
+//! giving up the channel gives it all back to the broker.
+
+use std::{sync::Arc, time::Instant};
+
+use contracts::v1::{QueueMessage, queue_message::Content};
+use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
+use lapin::{
+    Channel, Connection, Consumer,
+    message::Delivery,
+    options::{BasicAckOptions, BasicCancelOptions},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Parts, SessionError, envelope, open_consumer};
+use crate::{
+    batch::{Batcher, Limits, Request},
+    decode::Decoder,
+    ledger::Ledger,
+    processor::{Outcome, deliver},
+    stats::Traffic,
+    status::Held,
+};
+
+/// Requests of one queue that are being delivered at once: one is committed
+/// while the next is on its way.
+const MAX_DELIVERIES: usize = 2;
+
+/// Consumes `queue`, except while the processor is away, until `stop`.
+///
+/// # Errors
+/// The channel or the connection failed; what was not settled is the broker's.
+pub async fn consume(
+    connection: Arc<Connection>,
+    queue: String,
+    parts: Arc<Parts>,
+    stop: CancellationToken,
+) -> Result<(), SessionError> {
+    let mut decoder = Decoder::new()?;
+    loop {
+        if stop.run_until_cancelled(parts.processor.opened()).await.is_none() {
+            return Ok(());
+        }
+        let (channel, consumer) = open_consumer(&connection, &queue, parts.prefetch).await?;
+        let mut intake = Intake {
+            parts: &parts,
+            queue: &queue,
+            channel,
+            consumer,
+            decoder: &mut decoder,
+            ledger: Ledger::default(),
+            batcher: Batcher::new(Limits::default()),
+            held: Held::new(parts.status.clone()),
+        };
+        let stopped = intake.run(&stop).await?;
+        intake.channel.close(200, "done".into()).await?;
+        if stopped {
+            return Ok(());
+        }
+    }
+}
+
+/// One channel with what it holds.
+struct Intake<'a> {
+    parts: &'a Parts,
+    queue: &'a str,
+    channel: Channel,
+    consumer: Consumer,
+    decoder: &'a mut Decoder,
+    ledger: Ledger,
+    batcher: Batcher,
+    held: Held,
+}
+
+impl Intake<'_> {
+    /// Answers whether it was asked to stop, else the processor is away.
+    async fn run(&mut self, stop: &CancellationToken) -> Result<bool, SessionError> {
+        let parts = self.parts;
+        let start = |request, refusals| deliver(&parts.processor, request, refusals);
+        // A message that the processor refuses waits apart, so that it does not
+        // take the place of those that can be delivered.
+        let (mut deliveries, mut refused) = (FuturesUnordered::new(), FuturesUnordered::new());
+        loop {
+            let more = self.take_what_waits()?;
+            let free = deliveries.len() < MAX_DELIVERIES;
+            if free && self.batcher.is_due(Instant::now(), deliveries.is_empty() && !more) {
+                deliveries.push(start(self.batcher.take(), 0));
+                continue;
+            }
+            let deadline = self.batcher.deadline();
+            let outcome = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = parts.processor.closed() => return Ok(false),
+                Some(outcome) = deliveries.next() => outcome,
+                Some(outcome) = refused.next() => outcome,
+                delivery = self.consumer.next(), if !self.batcher.is_full() => {
+                    self.take(delivery)?;
+                    continue;
+                }
+                () = until(deadline), if free && deadline.is_some() => continue,
+            };
+            match outcome {
+                Outcome::Committed(request, results) => {
+                    parts.status.committed(&request.items, &results);
+                    self.acknowledge(&request).await?;
+                }
+                Outcome::Split(first, second) => deliveries.extend([start(first, 0), start(second, 0)]),
+                Outcome::Refused(request, refusals) => {
+                    parts.observed.refused();
+                    refused.push(start(request, refusals));
+                }
+            }
+        }
+        self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default()).await?;
+        let drain = async {
+            while let Some(outcome) = deliveries.next().await {
+                if let Outcome::Committed(request, results) = outcome {
+                    parts.status.committed(&request.items, &results);
+                    self.acknowledge(&request).await?;
+                }
+            }
+            Ok(true)
+        };
+        // What is not committed by then goes back to the broker.
+        tokio::time::timeout(parts.drain, drain).await.unwrap_or(Ok(true))
+    }
+
+    /// Takes what the broker has sent already; answers whether there is more.
+    fn take_what_waits(&mut self) -> Result<bool, SessionError> {
+        while !self.batcher.is_full() {
+            match self.consumer.next().now_or_never() {
+                Some(delivery) => self.take(delivery)?,
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    fn take(&mut self, delivery: Option<Result<Delivery, lapin::Error>>) -> Result<(), SessionError> {
+        let delivery = delivery.ok_or_else(|| SessionError::Cancelled(self.queue.to_owned()))??;
+        if delivery.redelivered {
+            self.parts.observed.redelivered();
+        }
+        self.ledger.take(delivery.delivery_tag);
+        self.held.set(self.ledger.len());
+        let along = envelope::envelope(&delivery);
+        let (content, traffic) = match self.decoder.batch(&along, &delivery.data) {
+            Ok((node, batch)) => {
+                let traffic = Traffic::of(node, &batch, along.published_millis);
+                (Content::Batch(batch), traffic)
+            }
+            Err(rejection) => {
+                self.parts.observed.rejected(rejection.reason);
+                let (queue, reason, detail) = (self.queue, rejection.reason.as_str_name(), &rejection.detail);
+                tracing::warn!(
+                    queue,
+                    routing_key = along.routing_key,
+                    reason,
+                    detail,
+                    "a message cannot be applied"
+                );
+                (Content::Rejected(envelope::rejected(&delivery, rejection)), Traffic::rejected())
+            }
+        };
+        let message = QueueMessage {
+            message_id: envelope::message_id(&delivery),
+            queue: self.queue.to_owned(),
+            content: Some(content),
+        };
+        self.batcher.push(Instant::now(), delivery.delivery_tag, message, traffic);
+        Ok(())
+    }
+
+    async fn acknowledge(&mut self, request: &Request) -> Result<(), SessionError> {
+        let acks = self.ledger.settle(request.items.iter().map(|item| item.tag));
+        self.held.set(self.ledger.len());
+        if let Some(tag) = acks.up_to {
+            self.channel.basic_ack(tag, BasicAckOptions { multiple: true }).await?;
+        }
+        for tag in acks.single {
+            self.channel.basic_ack(tag, BasicAckOptions { multiple: false }).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Waits until a moment; for ever if there is none.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
+    }
+}

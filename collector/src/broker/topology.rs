@@ -1,0 +1,273 @@
+//! Declares the exchange, the queues and their bindings, so that declaring
+//! again changes nothing. What the broker refuses is a named problem, not a
+//! crash: a queue that exists with other arguments is consumed all the same.
+
+use std::fmt;
+
+use kit::queue::{HEARTBEAT_TTL_MILLIS, SHARDS, Topology};
+use lapin::{
+    Channel, Connection, ErrorKind, ExchangeKind,
+    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    protocol::{AMQPErrorKind, AMQPSoftError},
+    types::{AMQPValue, FieldTable},
+};
+
+use super::plan::{Binding, unwanted, wanted};
+
+/// Heartbeats beyond this push out the oldest: they are worth 45 s at most.
+const MAX_HEARTBEATS: i64 = 100_000;
+
+/// What is to be declared.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Names.
+    pub topology: Topology,
+    /// Number of event queues.
+    pub queues: u8,
+    /// Bytes at which an event queue refuses more.
+    pub queue_max_bytes: i64,
+}
+
+/// What there is now.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// Event queues to consume: those wanted, and those left from a time when
+    /// more were wanted.
+    pub event_queues: Vec<String>,
+    /// Whether the heartbeat queue can be consumed.
+    pub heartbeats: bool,
+    /// What is not as it should be.
+    pub problems: Vec<Problem>,
+}
+
+/// An exchange or queue that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    name: String,
+    reason: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.reason)
+    }
+}
+
+/// Declares everything.
+///
+/// # Errors
+/// The connection failed; a refusal is no error.
+pub async fn declare(connection: &Connection, wanted: &Wanted) -> Result<Declared, lapin::Error> {
+    let mut declaring =
+        Declaring { scratch: Scratch::new(connection), wanted, declared: Declared::default() };
+    declaring.exchange().await?;
+    let mut delivery_limit = true;
+    for index in 0..wanted.queues {
+        declaring.event_queue(index, &mut delivery_limit).await?;
+    }
+    let existing = declaring.queues_left_over().await?;
+    declaring.heartbeat_queue().await?;
+    declaring.bind(existing).await?;
+    Ok(declaring.declared)
+}
+
+struct Declaring<'a> {
+    scratch: Scratch<'a>,
+    wanted: &'a Wanted,
+    declared: Declared,
+}
+
+impl Declaring<'_> {
+    async fn exchange(&mut self) -> Result<(), lapin::Error> {
+        let name = self.wanted.topology.exchange();
+        let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
+        let declared = self
+            .scratch
+            .channel()
+            .await?
+            .exchange_declare(name.as_str().into(), ExchangeKind::Topic, options, FieldTable::default())
+            .await;
+        self.refusal(&name, declared)?;
+        Ok(())
+    }
+
+    /// RabbitMQ 4 gives up a message after 20 deliveries unless told not to;
+    /// 3.x has no such limit and refuses the argument. Which one it is shows in
+    /// what it takes; `delivery_limit` remembers that for the next queue.
+    async fn event_queue(&mut self, index: u8, delivery_limit: &mut bool) -> Result<(), lapin::Error> {
+        let name = self.wanted.topology.event_queue(index);
+        if *delivery_limit {
+            let mut arguments = self.event_arguments();
+            arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(-1));
+            match self.scratch.declare(&name, arguments).await {
+                Err(error) if is_refusal(&error) => {
+                    tracing::debug!(queue = name, %error, "no unlimited delivery")
+                }
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    self.declared.event_queues.push(name);
+                    return Ok(());
+                }
+            }
+        }
+        let declared = self.scratch.declare(&name, self.event_arguments()).await;
+        if self.refusal(&name, declared)? {
+            *delivery_limit = false;
+            self.declared.event_queues.push(name);
+        } else if self.scratch.exists(&name).await? {
+            self.declared.event_queues.push(name);
+        }
+        Ok(())
+    }
+
+    fn event_arguments(&self) -> FieldTable {
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+        arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+        arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(self.wanted.queue_max_bytes));
+        arguments
+    }
+
+    /// Finds the queues beyond the wanted number; answers how many queues
+    /// there are in all.
+    async fn queues_left_over(&mut self) -> Result<u8, lapin::Error> {
+        for index in self.wanted.queues..SHARDS {
+            let name = self.wanted.topology.event_queue(index);
+            if !self.scratch.exists(&name).await? {
+                return Ok(index);
+            }
+            tracing::info!(queue = name, "left from a larger number of queues, consumed and unbound");
+            self.declared.event_queues.push(name);
+        }
+        Ok(SHARDS)
+    }
+
+    async fn heartbeat_queue(&mut self) -> Result<(), lapin::Error> {
+        let name = self.wanted.topology.heartbeat_queue();
+        let mut arguments = FieldTable::default();
+        let ttl = i64::from(HEARTBEAT_TTL_MILLIS);
+        arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(ttl));
+        arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(MAX_HEARTBEATS));
+        arguments.insert("x-overflow".into(), AMQPValue::LongString("drop-head".into()));
+        let declared = self.scratch.declare(&name, arguments).await;
+        self.declared.heartbeats = self.refusal(&name, declared)? || self.scratch.exists(&name).await?;
+        Ok(())
+    }
+
+    /// Binds what must be before it unbinds what must not: in between, a shard
+    /// goes to two queues, which makes duplicates; the other way round it would
+    /// go to none.
+    async fn bind(&mut self, existing: u8) -> Result<(), lapin::Error> {
+        let topology = self.wanted.topology.clone();
+        let heartbeats = topology.heartbeat_queue();
+        if self.declared.heartbeats {
+            self.bind_one(&heartbeats, "heartbeat.#").await?;
+        }
+        for binding in wanted(self.wanted.queues) {
+            let queue = topology.event_queue(binding.queue);
+            if self.declared.event_queues.contains(&queue) && !self.bind_one(&queue, &binding.key()).await? {
+                return Ok(());
+            }
+        }
+        for Binding { shard, queue } in unwanted(self.wanted.queues, existing) {
+            let name = topology.event_queue(queue);
+            if !self.declared.event_queues.contains(&name) {
+                continue;
+            }
+            let key = Binding { shard, queue }.key();
+            let channel = self.scratch.channel().await?;
+            let unbound = channel
+                .queue_unbind(
+                    name.as_str().into(),
+                    topology.exchange().into(),
+                    key.into(),
+                    FieldTable::default(),
+                )
+                .await;
+            if !self.refusal(&name, unbound)? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers whether the broker did it.
+    async fn bind_one(&mut self, queue: &str, key: &str) -> Result<bool, lapin::Error> {
+        let exchange = self.wanted.topology.exchange();
+        let channel = self.scratch.channel().await?;
+        let bound = channel
+            .queue_bind(
+                queue.into(),
+                exchange.into(),
+                key.into(),
+                QueueBindOptions::default(),
+                FieldTable::default(),
+            )
+            .await;
+        self.refusal(queue, bound)
+    }
+
+    /// Answers whether it was done; a refusal becomes a problem.
+    fn refusal(&mut self, name: &str, done: Result<(), lapin::Error>) -> Result<bool, lapin::Error> {
+        match done {
+            Ok(()) => Ok(true),
+            Err(error) if is_refusal(&error) => {
+                self.declared.problems.push(Problem { name: name.to_owned(), reason: error.to_string() });
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A channel for what may be refused: a refusal closes it, and the next use
+/// opens another one.
+struct Scratch<'a> {
+    connection: &'a Connection,
+    channel: Option<Channel>,
+}
+
+impl<'a> Scratch<'a> {
+    fn new(connection: &'a Connection) -> Self {
+        Self { connection, channel: None }
+    }
+
+    async fn channel(&mut self) -> Result<Channel, lapin::Error> {
+        if let Some(channel) = &self.channel
+            && channel.status().connected()
+        {
+            return Ok(channel.clone());
+        }
+        let channel = self.connection.create_channel().await?;
+        self.channel = Some(channel.clone());
+        Ok(channel)
+    }
+
+    async fn declare(&mut self, queue: &str, arguments: FieldTable) -> Result<(), lapin::Error> {
+        let channel = self.channel().await?;
+        channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments).await?;
+        Ok(())
+    }
+
+    async fn exists(&mut self, queue: &str) -> Result<bool, lapin::Error> {
+        let options = QueueDeclareOptions::durable().passive();
+        let channel = self.channel().await?;
+        match channel.queue_declare(queue.into(), options, FieldTable::default()).await {
+            Ok(_) => Ok(true),
+            Err(error) if is_missing(&error) => Ok(false),
+            // It may exist; that it cannot be looked at is told by its declaration.
+            Err(error) if is_refusal(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether the broker refuses one operation, rather than the connection failing.
+fn is_refusal(error: &lapin::Error) -> bool {
+    error.is_amqp_soft_error()
+}
+
+fn is_missing(error: &lapin::Error) -> bool {
+    let missing = AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND);
+    matches!(error.kind(), ErrorKind::ProtocolError(error) if *error.kind() == missing)
+}
