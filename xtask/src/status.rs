@@ -30,7 +30,7 @@ pub fn run(checkout: &Checkout) -> Result<ExitCode, Error> {
         let running = process.id.is_running().then_some(process.id);
         let age = running.and_then(uptime).map_or_else(|| "-".to_owned(), age);
         let memory = running
-            .and_then(ProcessId::memory)
+            .map(ProcessId::memory)
             .map_or_else(|| "-".to_owned(), |bytes| format!("{:.1} MB", bytes as f64 / 1e6));
         println!(
             "{:<13} {:>7} {port:>6} {age:>10} {memory:>8}  {}",

@@ -32,12 +32,15 @@ pub fn build(node: &Node, checkout: &Checkout, interrupt: &Interrupt) -> Result<
 pub fn install_packages(node: &Node, checkout: &Checkout, interrupt: &Interrupt) -> Result<(), Error> {
     let lock = format!("{:016x}", fingerprint::file(&checkout.webui().join("package-lock.json"))?);
     // Inside what it vouches for, so that they go together.
-    let stamp = checkout.webui().join("node_modules/.assettrack-lock");
+    let modules = checkout.webui().join("node_modules");
+    let stamp = modules.join(".assettrack-lock");
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == lock) {
         return Ok(());
     }
     let log = checkout.local()?.join("log/webui-packages.log");
     command::run_quietly(node.npm(checkout).args(["ci", "--no-audit", "--no-fund"]), &log, interrupt)?;
+    // Not made where the lock file names nothing.
+    fs::create_dir_all(&modules).on("make", &modules)?;
     fs::write(&stamp, lock).on("write", &stamp)
 }
 

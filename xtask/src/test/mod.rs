@@ -69,7 +69,7 @@ fn steps(
     }
     let mut built = None;
     if servers_needed {
-        built = report.prepare("build of the services", || rust::build(checkout, interrupt))?;
+        built = report.prepare("build of services and tests", || rust::build(checkout, interrupt))?;
     }
     if selection.has(RUST) {
         match (&session, built) {

@@ -10,9 +10,10 @@ use crate::{
     test::{Counts, libtest::Libtest, session::Session},
 };
 
-/// Builds every binary: system tests run them.
+/// Builds every binary, which system tests run, and the tests with them: built
+/// apart, what both depend on would be compiled twice.
 pub fn build(checkout: &Checkout, interrupt: &Interrupt) -> Result<(), Error> {
-    command::run(checkout.cargo().args(["build", "--workspace", "--bins"]), interrupt)
+    command::run(checkout.cargo().args(["build", "--workspace", "--bins", "--lib", "--tests"]), interrupt)
 }
 
 /// Runs all tests of the workspace, or those whose names hold one of `names`.
