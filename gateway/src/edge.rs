@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc, task::Poll, time::Duration};
 
 use futures::future::BoxFuture;
 use http::{
-    HeaderMap, HeaderValue, Request, Response, StatusCode, Version,
+    HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version,
     header::{ACCEPT, CONTENT_TYPE, HeaderName},
 };
 use hyper::body::Incoming;
@@ -16,6 +16,7 @@ use tower::{Layer, Service};
 
 use crate::{
     grpc::PassThrough,
+    host,
     observe::{CallMetrics, Protocol, RequestId},
     refusal::Refusal,
     rest,
@@ -102,7 +103,7 @@ impl Service<Request<Incoming>> for Edge {
             .get::<RequestId>()
             .cloned()
             .unwrap_or_else(|| RequestId::from_headers(request.headers()));
-        match Kind::of(request.headers(), request.version()) {
+        match Kind::of(request.uri(), request.headers(), request.version()) {
             Kind::Grpc(protocol) => {
                 request.extensions_mut().insert(protocol);
                 plain_content_types(request.headers_mut());
@@ -142,7 +143,7 @@ async fn other(shared: &Shared, request: Request<Body>, request_id: RequestId) -
     }
 }
 
-/// What a request is, by its content type.
+/// What a request is, by its host and content type.
 enum Kind {
     Grpc(Protocol),
     Refused(Refusal),
@@ -150,7 +151,13 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(headers: &HeaderMap, version: Version) -> Self {
+    fn of(uri: &Uri, headers: &HeaderMap, version: Version) -> Self {
+        if !host::is_local(uri, headers) {
+            let message =
+                "host: must be localhost or a loopback address, since there is no access control yet";
+            let forbidden = StatusCode::FORBIDDEN;
+            return Self::Refused(Refusal::new(forbidden, Code::PermissionDenied, "FOREIGN_HOST", message));
+        }
         let content_type = headers.get(CONTENT_TYPE).map(without_parameters).unwrap_or_default();
         let Some(format) = content_type.strip_prefix("application/grpc") else { return Self::Other };
         match format {
@@ -202,7 +209,7 @@ mod tests {
     fn kind(content_type: &str, version: Version) -> String {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
-        match Kind::of(&headers, version) {
+        match Kind::of(&Uri::from_static("/"), &headers, version) {
             Kind::Grpc(protocol) => format!("{protocol:?}"),
             Kind::Refused(refusal) => refusal.http.as_u16().to_string(),
             Kind::Other => "other".to_owned(),

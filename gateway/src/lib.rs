@@ -21,6 +21,7 @@ mod cors;
 mod edge;
 mod grpc;
 mod headers;
+mod host;
 mod local;
 mod observe;
 mod overview;

@@ -9,6 +9,7 @@ use http::{
 use http_body_util::Full;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage};
+use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt;
@@ -68,10 +69,11 @@ impl Refusal {
             details.push(json!({"@type": ERROR_INFO, "reason": name, "domain": kit::status::DOMAIN}));
         }
         details.push(json!({"@type": REQUEST_INFO, "requestId": request_id}));
-        let error = json!({"error": {
-            "code": self.http.as_u16(), "message": self.status.message(), "status": name, "details": details,
-        }});
-        let mut response = Response::new(Body::new(Full::new(Bytes::from(error.to_string()))));
+        let message = self.status.message();
+        let error = Error { code: self.http.as_u16(), message, status: name, details };
+        // Texts and JSON values: nothing in it that could fail to be written.
+        let json = serde_json::to_vec(&Envelope { error }).unwrap_or_default();
+        let mut response = Response::new(Body::new(Full::new(Bytes::from(json))));
         *response.status_mut() = self.http;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -88,6 +90,20 @@ impl Refusal {
         }
         response
     }
+}
+
+/// The body of AIP-193, in the order that people read it.
+#[derive(Serialize)]
+struct Envelope<'e> {
+    error: Error<'e>,
+}
+
+#[derive(Serialize)]
+struct Error<'e> {
+    code: u16,
+    message: &'e str,
+    status: &'static str,
+    details: Vec<Json>,
 }
 
 const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";

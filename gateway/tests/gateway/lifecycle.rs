@@ -79,13 +79,13 @@ async fn calls_are_counted_by_protocol_method_and_code() {
 async fn the_end_waits_for_calls_and_not_for_idle_connections() {
     let mut system = System::with(&["--request-timeout-milliseconds=500"], None).await;
     let mut idle = TcpStream::connect(system.address).await.unwrap();
-    idle.write_all(b"GET /v1/assets/a HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    idle.write_all(b"GET /v1/assets/a HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut head = [0; 12];
     idle.read_exact(&mut head).await.unwrap();
     assert_eq!(&head, b"HTTP/1.1 200");
     let silent = TcpStream::connect(system.address).await.unwrap();
     let mut slow = TcpStream::connect(system.address).await.unwrap();
-    slow.write_all(b"GET /v1/assets/slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    slow.write_all(b"GET /v1/assets/slow HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let in_flight = async || {
         let metrics =
             fetch(system.admin, Version::One, Request::get("/metrics").body(Bytes::new()).unwrap()).await;
@@ -107,7 +107,7 @@ async fn the_end_waits_for_calls_and_not_for_idle_connections() {
 async fn a_client_that_goes_away_is_counted_as_cancelled() {
     let system = System::start().await;
     let mut client = TcpStream::connect(system.address).await.unwrap();
-    client.write_all(b"GET /v1/assets/slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    client.write_all(b"GET /v1/assets/slow HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let metrics = async |wanted: &str| {
         let metrics =
             fetch(system.admin, Version::One, Request::get("/metrics").body(Bytes::new()).unwrap()).await;

@@ -148,6 +148,17 @@ async fn each_error_says_what_is_wrong() {
 }
 
 #[tokio::test]
+async fn a_foreign_host_name_is_refused() {
+    let system = System::start().await;
+    let mut client = tokio::net::TcpStream::connect(system.address).await.unwrap();
+    let request = b"GET /v1/assets HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n";
+    tokio::io::AsyncWriteExt::write_all(&mut client, request).await.unwrap();
+    let mut answer = String::new();
+    tokio::io::AsyncReadExt::read_to_string(&mut client, &mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("FOREIGN_HOST"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_field_at_fault_is_named_for_programs() {
     let system = System::start().await;
     let answer =
