@@ -102,17 +102,31 @@ pub fn too_large() -> Status {
 /// never fire, while upstream's body held the shared connection's window.
 #[derive(Debug)]
 pub struct AnswerBody<B> {
-    state: Arc<Mutex<State<B>>>,
+    answer: Arc<Mutex<Answer<B>>>,
     timer: Option<AbortHandle>,
-    call: Call,
-    /// Whether a status has gone out, or stood in the headers.
-    ended: bool,
 }
 
 #[derive(Debug)]
-enum State<B> {
-    Open(B, Option<Waker>),
-    Over(Option<Status>),
+struct Answer<B> {
+    /// None once it has ended.
+    inner: Option<B>,
+    /// The status that is still to be sent.
+    last: Option<Status>,
+    /// Whether upstream has sent a status, in headers or trailers.
+    has_status: bool,
+    /// Who waits for more.
+    waker: Option<Waker>,
+    call: Call,
+}
+
+impl<B> Answer<B> {
+    /// Ends with a status of the gateway's. Dropping upstream's body resets
+    /// its stream.
+    fn end(&mut self, status: Status) {
+        self.inner = None;
+        self.call.end(status.code(), status.message());
+        self.last = Some(status);
+    }
 }
 
 impl<B> AnswerBody<B>
@@ -120,40 +134,32 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    /// `ended`: the headers have the status, and there is no body to come.
-    pub fn new(inner: B, deadline: Option<Instant>, call: Call, ended: bool) -> Self {
-        let state = Arc::new(Mutex::new(State::Open(inner, None)));
-        let timer = deadline.filter(|_| !ended).map(|deadline| {
-            let state = Arc::clone(&state);
+    /// `has_status`: the headers have the status, and there is no body to come.
+    pub fn new(inner: B, deadline: Option<Instant>, call: Call, has_status: bool) -> Self {
+        let answer = Answer { inner: Some(inner), last: None, has_status, waker: None, call };
+        let answer = Arc::new(Mutex::new(answer));
+        let timer = deadline.filter(|_| !has_status).map(|deadline| {
+            let answer = Arc::clone(&answer);
             let timer = async move {
                 tokio::time::sleep_until(deadline).await;
-                expire(&state);
+                expire(&answer);
             };
             tokio::spawn(timer).abort_handle()
         });
-        Self { state, timer, call, ended }
-    }
-
-    fn finish(&mut self, status: &Status) -> Frame<Bytes> {
-        self.ended = true;
-        self.call.end(status.code(), status.message());
-        let mut trailers = HeaderMap::new();
-        // Only a message that is no header value could fail, and it is encoded.
-        let _ = status.add_header(&mut trailers);
-        Frame::trailers(trailers)
+        Self { answer, timer }
     }
 }
 
-/// Drops the upstream's body, which resets its stream.
-fn expire<B>(state: &Mutex<State<B>>) {
-    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-    if let State::Open(_, waker) = &mut *state {
-        let waker = waker.take();
-        *state = State::Over(Some(deadline_exceeded()));
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+fn expire<B>(answer: &Mutex<Answer<B>>) {
+    let mut answer = answer.lock().unwrap_or_else(PoisonError::into_inner);
+    if answer.inner.is_none() {
+        return;
+    }
+    answer.end(deadline_exceeded());
+    let waker = answer.waker.take();
+    drop(answer);
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }
 
@@ -165,54 +171,41 @@ where
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let state = Arc::clone(&self.state);
-        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        let frame = match &mut *state {
-            State::Over(status) => {
-                let Some(status) = status.take() else { return Poll::Ready(None) };
-                return Poll::Ready(Some(Ok(self.finish(&status))));
-            }
-            State::Open(inner, waker) => match Pin::new(inner).poll_frame(cx) {
-                Poll::Ready(frame) => frame,
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(inner) = &mut answer.inner {
+            match Pin::new(inner).poll_frame(cx) {
                 Poll::Pending => {
-                    *waker = Some(cx.waker().clone());
+                    answer.waker = Some(cx.waker().clone());
                     return Poll::Pending;
                 }
-            },
-        };
-        match frame {
-            Some(Ok(frame)) => {
-                if let Some(trailers) = frame.trailers_ref() {
-                    let status = Status::from_header_map(trailers);
-                    self.ended = true;
-                    self.call.end(
-                        status.as_ref().map_or(Code::Unknown, Status::code),
-                        status.as_ref().map_or("", Status::message),
-                    );
-                    *state = State::Over(None);
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Some(trailers) = frame.trailers_ref() {
+                        let status = Status::from_header_map(trailers);
+                        let status = status.unwrap_or_else(|| Status::unknown("no grpc-status"));
+                        answer.call.end(status.code(), status.message());
+                        answer.inner = None;
+                    }
+                    return Poll::Ready(Some(Ok(frame)));
                 }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Some(Err(error)) => {
-                *state = State::Over(None);
-                let message = format!("the answer broke off: {}", error.into());
-                let status = kit::status::error(Code::Unavailable, "UPSTREAM_BROKE_OFF", message, &[]);
-                Poll::Ready(Some(Ok(self.finish(&status))))
-            }
-            None => {
-                *state = State::Over(None);
-                if self.ended {
-                    return Poll::Ready(None);
+                Poll::Ready(Some(Err(error))) => {
+                    let message = format!("the answer broke off: {}", error.into());
+                    answer.end(kit::status::error(Code::Unavailable, "UPSTREAM_BROKE_OFF", message, &[]));
                 }
-                let message = "the answer ended without a status";
-                let status = kit::status::error(Code::Internal, "UPSTREAM_WITHOUT_STATUS", message, &[]);
-                Poll::Ready(Some(Ok(self.finish(&status))))
+                Poll::Ready(None) if answer.has_status => answer.inner = None,
+                Poll::Ready(None) => {
+                    let message = "the answer ended without a status";
+                    answer.end(kit::status::error(Code::Internal, "UPSTREAM_WITHOUT_STATUS", message, &[]));
+                }
             }
         }
+        let trailers = answer.last.take().map(|status| {
+            let mut trailers = HeaderMap::new();
+            // Only a message that is no header value could fail, and it is encoded.
+            let _ = status.add_header(&mut trailers);
+            Ok(Frame::trailers(trailers))
+        });
+        Poll::Ready(trailers)
     }
 }
 
@@ -244,8 +237,8 @@ mod tests {
     use super::*;
     use crate::observe::{CallMetrics, Protocol, RequestId};
 
-    fn call() -> Call {
-        CallMetrics::register(&Metrics::default()).begin(Protocol::Grpc, "/a.B/C", RequestId("r".into()))
+    fn call(metrics: &Metrics) -> Call {
+        CallMetrics::register(metrics).begin(Protocol::Grpc, "/a.B/C", RequestId("r".into()))
     }
 
     #[tokio::test]
@@ -268,21 +261,24 @@ mod tests {
     async fn a_deadline_ends_an_answer_that_nobody_reads() {
         let (mut upstream, answer) = Channel::<Bytes, Infallible>::new(1);
         let deadline = Instant::now() + Duration::from_secs(5);
-        let body = AnswerBody::new(answer, Some(deadline), call(), false);
+        let metrics = Metrics::default();
+        let body = AnswerBody::new(answer, Some(deadline), call(&metrics), false);
         upstream.send_data(Bytes::from_static(b"x")).await.unwrap();
         let sent =
             tokio::time::timeout(Duration::from_secs(60), upstream.send_data(Bytes::from_static(b"y"))).await;
         assert!(sent.unwrap().is_err(), "upstream must see that its stream is gone");
+        assert!(metrics.encode().unwrap().contains(r#"code="DEADLINE_EXCEEDED"} 1"#));
         let trailers = body.collect().await.unwrap().trailers().cloned().unwrap();
         assert_eq!(Status::from_header_map(&trailers).unwrap().code(), Code::DeadlineExceeded);
     }
 
     #[tokio::test]
     async fn an_answer_without_a_status_gets_one() {
-        let body = AnswerBody::new(Full::new(Bytes::from_static(b"x")), None, call(), false);
+        let body =
+            AnswerBody::new(Full::new(Bytes::from_static(b"x")), None, call(&Metrics::default()), false);
         let collected = body.collect().await.unwrap();
         assert_eq!(Status::from_header_map(collected.trailers().unwrap()).unwrap().code(), Code::Internal);
-        let body = AnswerBody::new(Full::new(Bytes::new()), None, call(), true);
+        let body = AnswerBody::new(Full::new(Bytes::new()), None, call(&Metrics::default()), true);
         assert!(body.collect().await.unwrap().trailers().is_none());
     }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use contracts::v1::{GetAssetRequest, ListAssetsRequest, asset_service_client::AssetServiceClient};
 use http::Request;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message;
 use serde_json::json;
 use tonic::{Code, transport::Channel};
 use tonic_types::StatusExt;
@@ -101,6 +103,41 @@ async fn a_request_too_large_is_refused_before_upstream_sees_it() {
         client.list_assets(ListAssetsRequest { filter, ..ListAssetsRequest::default() }).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
     assert!(refused.message().contains("larger than 4194304 bytes"), "{refused:?}");
+}
+
+/// Forty answers of 3 MiB that nobody reads fill the windows of their streams,
+/// and must leave room on the connections that all calls share. Their deadline
+/// ends them although nobody reads.
+#[tokio::test]
+async fn clients_that_stop_reading_do_not_hold_up_others() {
+    let system = System::start().await;
+    let stream = tokio::net::TcpStream::connect(system.address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut unread = Vec::new();
+    for _ in 0..40 {
+        let message = ListAssetsRequest { page_size: 1003, ..ListAssetsRequest::default() }.encode_to_vec();
+        let mut request =
+            Wire::Grpc.request("AssetService/ListAssets", &message).map(http_body_util::Full::new);
+        *request.uri_mut() = format!("http://{}{}", system.address, request.uri()).parse().unwrap();
+        request.headers_mut().insert("grpc-timeout", "4S".parse().unwrap());
+        unread.push(sender.send_request(request).await.unwrap());
+    }
+    let started = std::time::Instant::now();
+    for _ in 0..20 {
+        system.call(Wire::Grpc, "AssetService/GetAsset", &json!({"name": "assets/a"})).await.unwrap();
+    }
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    crate::support::until("the deadline has ended all forty", async || {
+        system
+            .metrics()
+            .await
+            .contains(r#"method="assettrack.v1.AssetService/ListAssets",code="DEADLINE_EXCEEDED"} 40"#)
+    })
+    .await;
+    drop(unread);
+    connection.abort();
 }
 
 #[tokio::test]

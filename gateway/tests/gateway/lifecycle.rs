@@ -1,7 +1,5 @@
 //! Processes that come and go, and the gateway's own end.
 
-use bytes::Bytes;
-use http::Request;
 use kit::shutdown::CancellationToken;
 use serde_json::json;
 use tokio::{
@@ -11,7 +9,7 @@ use tokio::{
 use tonic::Code;
 
 use crate::{
-    support::{PATIENCE, System, Version, Wire, fetch, until},
+    support::{PATIENCE, System, Version, Wire, until},
     upstream,
 };
 
@@ -53,9 +51,7 @@ async fn calls_are_counted_by_protocol_method_and_code() {
         .call(Wire::WebText(Version::One), "AssetService/GetAsset", &json!({"name": "assets/a"}))
         .await
         .unwrap();
-    let metrics =
-        fetch(system.admin, Version::One, Request::get("/metrics").body(Bytes::new()).unwrap()).await;
-    let text = String::from_utf8(metrics.body.to_vec()).unwrap();
+    let text = system.metrics().await;
     let method = r#"method="assettrack.v1.AssetService/GetAsset""#;
     for line in [
         format!(r#"assettrack_gateway_requests_total{{protocol="rest",{method},code="NOT_FOUND"}} 1"#),
@@ -86,11 +82,7 @@ async fn the_end_waits_for_calls_and_not_for_idle_connections() {
     let silent = TcpStream::connect(system.address).await.unwrap();
     let mut slow = TcpStream::connect(system.address).await.unwrap();
     slow.write_all(b"GET /v1/assets/slow HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
-    let in_flight = async || {
-        let metrics =
-            fetch(system.admin, Version::One, Request::get("/metrics").body(Bytes::new()).unwrap()).await;
-        String::from_utf8(metrics.body.to_vec()).unwrap().contains("requests_in_flight 1")
-    };
+    let in_flight = async || system.metrics().await.contains("requests_in_flight 1");
     until("the slow call is in progress", in_flight).await;
     system.stop.cancel();
     let mut answer = String::new();
@@ -108,11 +100,7 @@ async fn a_client_that_goes_away_is_counted_as_cancelled() {
     let system = System::start().await;
     let mut client = TcpStream::connect(system.address).await.unwrap();
     client.write_all(b"GET /v1/assets/slow HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
-    let metrics = async |wanted: &str| {
-        let metrics =
-            fetch(system.admin, Version::One, Request::get("/metrics").body(Bytes::new()).unwrap()).await;
-        String::from_utf8(metrics.body.to_vec()).unwrap().contains(wanted)
-    };
+    let metrics = async |wanted: &str| system.metrics().await.contains(wanted);
     until("the call is in progress", async || metrics("requests_in_flight 1").await).await;
     drop(client);
     until("the call is cancelled", async || metrics(r#"code="CANCELLED"} 1"#).await).await;

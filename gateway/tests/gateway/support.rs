@@ -103,6 +103,13 @@ impl System {
         fetch(self.address, version, request).await
     }
 
+    /// All metrics as text.
+    pub async fn metrics(&self) -> String {
+        let metrics =
+            fetch(self.admin, Version::One, Request::get("/metrics").body(Bytes::new()).unwrap()).await;
+        String::from_utf8(metrics.body.to_vec()).unwrap()
+    }
+
     /// Makes a unary call with a message given as JSON, and gives the answer
     /// as JSON.
     pub async fn call(&self, wire: Wire, rpc: &str, message: &Json) -> Result<Json, Status> {
