@@ -96,7 +96,7 @@ export default function EventsPage() {
             if (events.length === 0) {
               return (
                 <p className="empty">
-                  {filter ? "No event matches." : "Nothing has happened yet."}
+                  {filter ? "No event matches." : "No event is recorded yet."}
                 </p>
               );
             }

@@ -223,7 +223,7 @@ function NewestEvents({ node }: { node: Node }) {
       <QueryView query={query} what="The events could not be read">
         {({ events }) =>
           events.length === 0 ? (
-            <p className="empty">Nothing has happened on this node yet.</p>
+            <p className="empty">No event of this node is recorded yet.</p>
           ) : (
             <EventTable events={events} onNode />
           )

@@ -157,7 +157,7 @@ function NewestEvents() {
       <QueryView query={query} what="The events could not be read">
         {({ events }) =>
           events.length === 0 ? (
-            <p className="empty">Nothing has happened yet: no agent has reported.</p>
+            <p className="empty">No event is recorded yet.</p>
           ) : (
             <EventTable events={events} />
           )
