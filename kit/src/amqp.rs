@@ -90,7 +90,7 @@ impl Broker {
     pub async fn connect(&self) -> Result<Connection, ConnectError> {
         let properties = ConnectionProperties::default().with_connection_name(self.name.as_str().into());
         let tls = OwnedTLSConfig { identity: None, cert_chain: self.ca.clone() };
-        let runtime = lapin::runtime::default_runtime().map_err(lapin::Error::from)?;
+        let runtime = lapin::runtime::default_runtime()?;
         let connecting = Connection::connect_uri_with_config(self.uri.clone(), properties, tls, runtime);
         Ok(tokio::time::timeout(CONNECT_DEADLINE, connecting).await.map_err(|_| ConnectError::Deadline)??)
     }

@@ -1,1 +1,15 @@
-//! Placeholder
+//! The processor owns PostgreSQL: the current state of each asset, its whole
+//! history, and the business rules. It takes what collectors deliver and
+//! answers what people and programs ask.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod api;
+pub mod config;
+pub mod domain;
+pub mod ingest;
+mod run;
+mod schema;
+pub mod store;
+
+pub use run::{Error, run};

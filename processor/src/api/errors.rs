@@ -1,0 +1,89 @@
+//! Where failures become statuses, once. Causes are logged, never sent.
+
+use std::time::Duration;
+
+use deadpool::managed::{PoolError, TimeoutType};
+use diesel::result::{DatabaseErrorKind, Error as QueryError};
+use diesel_async::pooled_connection::PoolError as Inner;
+use kit::status::{error, invalid_field, retry_later};
+use tonic::{Code, Status};
+
+use crate::{
+    domain::{filter::FilterError, managed::FieldError, page_token::TokenError},
+    ingest::IngestError,
+};
+
+const RETRY: Duration = Duration::from_millis(500);
+
+/// No connection.
+pub fn pool(cause: &PoolError<Inner>) -> Status {
+    if matches!(cause, PoolError::Timeout(TimeoutType::Wait)) {
+        return busy();
+    }
+    tracing::error!(error = %cause, "no connection to the database");
+    unavailable()
+}
+
+/// A query failed.
+pub fn query(cause: &QueryError) -> Status {
+    if let QueryError::DatabaseError(kind, information) = cause {
+        let message = information.message();
+        if message.contains("statement timeout") || message.contains("lock timeout") {
+            tracing::warn!(error = %cause, "query took too long");
+            let text = "the query takes too long; narrow the filter";
+            return error(Code::DeadlineExceeded, "QUERY_TOO_SLOW", text, &[]);
+        }
+        let unreachable = matches!(kind, DatabaseErrorKind::UnableToSendCommand)
+            || matches!(kind, DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::ReadOnlyTransaction);
+        if unreachable
+            || message.contains("the database system is")
+            || message.contains("terminating connection")
+        {
+            tracing::error!(error = %cause, "the database went away");
+            return unavailable();
+        }
+        if message.contains("could not serialize") || message.contains("deadlock detected") {
+            return retry_later(Code::Aborted, "CONCURRENT_CHANGE", "another change won; try again", RETRY);
+        }
+    }
+    tracing::error!(error = %cause, "query failed");
+    error(Code::Internal, "INTERNAL", "the query failed; the processor's log says why", &[])
+}
+
+/// Nothing was ingested. All of these may be tried again.
+pub fn ingest(cause: &IngestError) -> Status {
+    match cause {
+        IngestError::Busy => busy(),
+        IngestError::Unreachable(_) | IngestError::Died(_) => {
+            tracing::error!(error = %cause, "nothing ingested");
+            unavailable()
+        }
+        IngestError::Failed(inner) => {
+            tracing::error!(error = %inner, "nothing ingested");
+            retry_later(Code::Unavailable, "NOT_COMMITTED", "the transaction failed; send it again", RETRY)
+        }
+    }
+}
+
+fn busy() -> Status {
+    retry_later(Code::ResourceExhausted, "DATABASE_BUSY", "the database is busy; try again", RETRY)
+}
+
+fn unavailable() -> Status {
+    retry_later(Code::Unavailable, "DATABASE_UNAVAILABLE", "the database cannot be reached; try again", RETRY)
+}
+
+/// A filter is refused.
+pub fn filter(cause: &FilterError) -> Status {
+    invalid_field("filter", "INVALID_FILTER", cause.to_string())
+}
+
+/// A page token is refused.
+pub fn token(cause: TokenError) -> Status {
+    invalid_field("page_token", "INVALID_PAGE_TOKEN", cause.to_string())
+}
+
+/// A field breaks its rule.
+pub fn field(cause: &FieldError) -> Status {
+    invalid_field(&cause.field, "INVALID_FIELD", cause.problem.clone())
+}

@@ -1,0 +1,60 @@
+//! The gRPC services: validate → act → reply.
+
+mod asset;
+mod convert;
+mod edit;
+mod errors;
+mod event;
+mod health;
+mod ingest;
+mod node;
+mod overview;
+mod request;
+
+use std::sync::Arc;
+
+use contracts::v1::{
+    asset_service_server::AssetServiceServer, event_service_server::EventServiceServer,
+    ingest_service_server::IngestServiceServer, node_service_server::NodeServiceServer,
+    overview_service_server::OverviewServiceServer,
+};
+use kit::grpc::{MAX_MESSAGE_BYTES, Routes};
+use tonic::Status;
+
+use crate::{
+    domain::{changes::Descriptors, page_token::PageTokens},
+    ingest::Ingest,
+    store::pool::{Pool, Pooled},
+};
+pub use overview::OverviewApi;
+
+/// What every service needs.
+#[derive(Clone)]
+pub struct Api {
+    pool: Pool,
+    tokens: PageTokens,
+    descriptors: Arc<Descriptors>,
+}
+
+impl Api {
+    /// Takes what every service needs.
+    pub fn new(pool: Pool, tokens: PageTokens, descriptors: Arc<Descriptors>) -> Self {
+        Self { pool, tokens, descriptors }
+    }
+
+    async fn connection(&self) -> Result<Pooled, Status> {
+        self.pool.get().await.map_err(|error| errors::pool(&error))
+    }
+}
+
+/// All services of the processor.
+pub fn routes(api: Api, ingest: Ingest) -> Routes {
+    let overview = OverviewApi::new(api.clone());
+    let ingest = ingest::IngestApi::new(api.clone(), ingest);
+    // A server's answer is bounded too: a page of 1,000 assets fits.
+    Routes::new(AssetServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(NodeServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(EventServiceServer::new(api).max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(OverviewServiceServer::new(overview))
+        .add_service(IngestServiceServer::new(ingest).max_decoding_message_size(MAX_MESSAGE_BYTES * 2))
+}

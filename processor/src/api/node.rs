@@ -1,0 +1,71 @@
+//! NodeService.
+
+use chrono::{DateTime, Utc};
+use contracts::v1::{
+    GetNodeRequest, ListNodesRequest, ListNodesResponse, Node, node_service_server::NodeService,
+};
+use kit::{identity::Collection, status::not_found};
+use tonic::{Request, Response, Status};
+
+use super::{Api, convert::timestamp, errors, health::health, request};
+use crate::store::node::{self, NodeRow, clock_and_contact};
+
+fn node(row: NodeRow, now: DateTime<Utc>, contact: Option<DateTime<Utc>>) -> Node {
+    let health = health(now, contact, row.heartbeat_time, row.heartbeat_interval_seconds);
+    Node {
+        name: Collection::Nodes.name(row.uid),
+        display_name: row.display_name,
+        cluster: row.cluster,
+        asset: Collection::Assets.name(row.uid),
+        health: health.into(),
+        last_heartbeat_time: row.heartbeat_time.map(timestamp),
+        heartbeat_interval_seconds: u32::try_from(row.heartbeat_interval_seconds).unwrap_or(0),
+        agent_version: row.agent_version,
+        stream: row.stream.map(|stream| stream.to_string()).unwrap_or_default(),
+        last_sequence: row.last_sequence,
+        received_sequence: row.received_sequence,
+        outbox_batches: u64::try_from(row.outbox_batches).unwrap_or(0),
+        create_time: Some(timestamp(row.create_time)),
+        active_assets: row.active_assets,
+    }
+}
+
+#[tonic::async_trait]
+impl NodeService for Api {
+    async fn get_node(&self, request: Request<GetNodeRequest>) -> Result<Response<Node>, Status> {
+        let name = request.into_inner().name;
+        let uid = request::name("name", &name, Collection::Nodes)?;
+        let mut connection = self.connection().await?;
+        let row = node::get(&mut connection, uid).await.map_err(|error| errors::query(&error))?;
+        let row = row.ok_or_else(|| not_found("assettrack.v1.Node", &name))?;
+        let (now, contact) =
+            clock_and_contact(&mut connection).await.map_err(|error| errors::query(&error))?;
+        Ok(Response::new(node(row, now, contact)))
+    }
+
+    async fn list_nodes(
+        &self,
+        request: Request<ListNodesRequest>,
+    ) -> Result<Response<ListNodesResponse>, Status> {
+        let request = request.into_inner();
+        let page = request::page_size(request.page_size)?;
+        let question = ["nodes"];
+        let after = self.tokens.open(&request.page_token, &question, 2).map_err(errors::token)?;
+        let after = request::name_and_uid(after)?;
+
+        let mut connection = self.connection().await?;
+        let mut rows = node::list(&mut connection, after, request::limit(page))
+            .await
+            .map_err(|error| errors::query(&error))?;
+        let (now, contact) =
+            clock_and_contact(&mut connection).await.map_err(|error| errors::query(&error))?;
+        let more = rows.len() > page;
+        rows.truncate(page);
+        let next_page_token = match rows.last().filter(|_| more) {
+            Some(last) => self.tokens.issue(&question, vec![last.display_name.clone(), last.uid.to_string()]),
+            None => String::new(),
+        };
+        let nodes = rows.into_iter().map(|row| node(row, now, contact)).collect();
+        Ok(Response::new(ListNodesResponse { nodes, next_page_token }))
+    }
+}

@@ -1,0 +1,456 @@
+//! The fold: what observations make of what is known. Each asset ends as its
+//! newest observation says, whatever the order in which they arrive.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use contracts::v1::{AssetKind, AssetState, EventType, Presence};
+use uuid::Uuid;
+
+use super::changes::{Descriptors, changed_fields};
+
+/// Orders observations of one node: stream number, sequence, index in batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    /// Number of the stream, by first sight on its node.
+    pub stream_number: i32,
+    /// Sequence of the batch within the stream.
+    pub sequence: i64,
+    /// Index of the observation in the batch.
+    pub index: i32,
+}
+
+/// What an agent saw of one asset, checked.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// Its place in the order.
+    pub version: Version,
+    /// Stream it came in.
+    pub stream: Uuid,
+    /// Whether that is the newest stream of its node; an older one is logged
+    /// and never folded.
+    pub current_stream: bool,
+    /// ID of the event.
+    pub event: Uuid,
+    /// Node that speaks.
+    pub node: Uuid,
+    /// Asset, derived from node, kind and natural key.
+    pub asset: Uuid,
+    /// Kind of the asset.
+    pub kind: AssetKind,
+    /// Its natural key.
+    pub natural_key: String,
+    /// Its name; empty with ABSENT.
+    pub display_name: String,
+    /// Whether it is there.
+    pub presence: Presence,
+    /// Hash of the state; empty with ABSENT.
+    pub state_hash: Vec<u8>,
+    /// Encoded AssetDetails; empty with ABSENT.
+    pub details: Vec<u8>,
+    /// When it was seen, by the node's clock.
+    pub observe_time: Option<DateTime<Utc>>,
+}
+
+/// What is known of one asset: its row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Known {
+    /// The asset.
+    pub asset: Uuid,
+    /// Kind of the asset.
+    pub kind: AssetKind,
+    /// Its node.
+    pub node: Uuid,
+    /// Its natural key.
+    pub natural_key: String,
+    /// Its name.
+    pub display_name: String,
+    /// Whether it is there.
+    pub state: AssetState,
+    /// Encoded AssetDetails of the last time it was there.
+    pub details: Option<Vec<u8>>,
+    /// Encoded ManagedFields, which the fold carries along and never changes.
+    pub managed: Option<Vec<u8>>,
+    /// Number of its newest revision.
+    pub revision: i64,
+    /// How often people edited it.
+    pub managed_revision: i64,
+    /// Version of its newest observation.
+    pub version: Version,
+    /// Hash of its state; empty while REMOVED.
+    pub state_hash: Vec<u8>,
+    /// When it was first reported.
+    pub first_seen_time: Option<DateTime<Utc>>,
+    /// When it was found to be gone.
+    pub remove_time: Option<DateTime<Utc>>,
+    /// When the record came to be.
+    pub create_time: DateTime<Utc>,
+    /// When its newest revision was recorded.
+    pub update_time: DateTime<Utc>,
+}
+
+/// A row for the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logged {
+    /// ID of the event.
+    pub event: Uuid,
+    /// What happened.
+    pub event_type: EventType,
+    /// The asset as it is afterwards; of one that came too late: as it was
+    /// observed.
+    pub after: Known,
+    /// Revision that it made; none if it came too late.
+    pub revision: Option<i64>,
+    /// Paths that changed.
+    pub changed_fields: Vec<String>,
+    /// When it was recorded.
+    pub record_time: DateTime<Utc>,
+    /// When it was seen.
+    pub observe_time: Option<DateTime<Utc>>,
+    /// Stream it came in.
+    pub stream: Uuid,
+    /// Its place in the order.
+    pub version: Version,
+}
+
+/// What a set of observations does.
+#[derive(Debug, Default)]
+pub struct Folded {
+    /// Rows for the log, in the order of their making.
+    pub log: Vec<Logged>,
+    /// Assets to write, each once, sorted by UUID.
+    pub assets: Vec<Known>,
+}
+
+/// Folds observations into what is known. `now` is taken under the node's lock;
+/// record times are made monotone per asset.
+pub fn fold(
+    mut known: HashMap<Uuid, Known>,
+    mut observations: Vec<Observed>,
+    now: DateTime<Utc>,
+    descriptors: &Descriptors,
+) -> Folded {
+    let mut folded = Folded::default();
+    let mut touched: Vec<Uuid> = Vec::new();
+    // Oldest first: what is in one call never supersedes itself by accident.
+    observations.sort_by_key(|observed| observed.version);
+    for observed in observations {
+        let asset = observed.asset;
+        let (after, logged) = apply(known.get(&asset), observed, now, descriptors);
+        folded.log.extend(logged);
+        if let Some(after) = after {
+            known.insert(asset, after);
+            touched.push(asset);
+        }
+    }
+    touched.sort_unstable();
+    touched.dedup();
+    folded.assets = touched.iter().filter_map(|asset| known.remove(asset)).collect();
+    folded
+}
+
+/// Retires assets that a complete snapshot did not list.
+pub fn retire(known: Vec<Known>, stream: Uuid, version: Version, now: DateTime<Utc>) -> Folded {
+    let mut folded = Folded::default();
+    for before in known {
+        let record_time = monotone(now, Some(&before));
+        let after = removed(before, version, record_time);
+        folded.log.push(Logged {
+            event: Uuid::now_v7(),
+            event_type: EventType::Removed,
+            revision: Some(after.revision),
+            changed_fields: vec!["state".to_owned()],
+            record_time,
+            observe_time: None,
+            stream,
+            version,
+            after: after.clone(),
+        });
+        folded.assets.push(after);
+    }
+    folded.assets.sort_unstable_by_key(|asset| asset.asset);
+    folded
+}
+
+/// One observation: the asset's new row, if it changes, and the row for the
+/// log, unless it is a snapshot's entry that says nothing new.
+fn apply(
+    before: Option<&Known>,
+    observed: Observed,
+    now: DateTime<Utc>,
+    descriptors: &Descriptors,
+) -> (Option<Known>, Option<Logged>) {
+    let record_time = monotone(now, before);
+    let late = !observed.current_stream || before.is_some_and(|before| before.version >= observed.version);
+    if late {
+        let event_type = match observed.presence {
+            Presence::Absent => EventType::Removed,
+            _ => EventType::Changed,
+        };
+        let after = first_seen(&observed, record_time, before);
+        return (None, Some(logged(event_type, observed, after, None, Vec::new(), record_time)));
+    }
+    let Some(before) = before else {
+        let after = first_seen(&observed, record_time, None);
+        let event_type =
+            if observed.presence == Presence::Absent { EventType::Removed } else { EventType::Appeared };
+        let row = logged(event_type, observed, after.clone(), Some(after.revision), Vec::new(), record_time);
+        return (Some(after), Some(row));
+    };
+    let active = before.state == AssetState::Active;
+    match observed.presence {
+        Presence::Absent if active => {
+            let after = removed(before.clone(), observed.version, record_time);
+            let changed = vec!["state".to_owned()];
+            let row = logged(
+                EventType::Removed,
+                observed,
+                after.clone(),
+                Some(after.revision),
+                changed,
+                record_time,
+            );
+            (Some(after), Some(row))
+        }
+        Presence::Absent => {
+            let after = Known { version: observed.version, ..before.clone() };
+            let row = logged(EventType::Removed, observed, after.clone(), None, Vec::new(), record_time);
+            (Some(after), Some(row))
+        }
+        Presence::Listed if active && before.state_hash == observed.state_hash => {
+            (Some(Known { version: observed.version, ..before.clone() }), None)
+        }
+        _ => {
+            let event_type = if active { EventType::Changed } else { EventType::Appeared };
+            let mut changed = changed_fields(descriptors, before.details.as_deref(), &observed.details);
+            if before.display_name != observed.display_name {
+                changed.push("display_name".to_owned());
+            }
+            if !active {
+                changed.push("state".to_owned());
+            }
+            changed.sort_unstable();
+            let after = Known {
+                display_name: observed.display_name.clone(),
+                state: AssetState::Active,
+                details: Some(observed.details.clone()),
+                state_hash: observed.state_hash.clone(),
+                revision: before.revision + 1,
+                version: observed.version,
+                first_seen_time: before.first_seen_time.or(Some(record_time)),
+                remove_time: None,
+                update_time: record_time,
+                ..before.clone()
+            };
+            let row = logged(event_type, observed, after.clone(), Some(after.revision), changed, record_time);
+            (Some(after), Some(row))
+        }
+    }
+}
+
+/// The row of an asset that nothing was known of; or what a late observation
+/// would have made of it, with the managed side that is known.
+fn first_seen(observed: &Observed, record_time: DateTime<Utc>, before: Option<&Known>) -> Known {
+    let absent = observed.presence == Presence::Absent;
+    // Nothing but its key is known of what was gone before it was ever seen.
+    let display_name = if absent { &observed.natural_key } else { &observed.display_name };
+    Known {
+        asset: observed.asset,
+        kind: observed.kind,
+        node: observed.node,
+        natural_key: observed.natural_key.clone(),
+        display_name: before.filter(|_| absent).map_or(display_name, |before| &before.display_name).clone(),
+        state: if absent { AssetState::Removed } else { AssetState::Active },
+        details: (!absent).then(|| observed.details.clone()),
+        managed: before.and_then(|before| before.managed.clone()),
+        revision: 1,
+        managed_revision: before.map_or(0, |before| before.managed_revision),
+        version: observed.version,
+        state_hash: observed.state_hash.clone(),
+        first_seen_time: Some(record_time),
+        remove_time: absent.then_some(record_time),
+        create_time: record_time,
+        update_time: record_time,
+    }
+}
+
+fn removed(before: Known, version: Version, record_time: DateTime<Utc>) -> Known {
+    Known {
+        state: AssetState::Removed,
+        state_hash: Vec::new(),
+        revision: before.revision + 1,
+        version,
+        remove_time: Some(record_time),
+        update_time: record_time,
+        ..before
+    }
+}
+
+fn logged(
+    event_type: EventType,
+    observed: Observed,
+    after: Known,
+    revision: Option<i64>,
+    changed_fields: Vec<String>,
+    record_time: DateTime<Utc>,
+) -> Logged {
+    Logged {
+        event: observed.event,
+        event_type,
+        after,
+        revision,
+        changed_fields,
+        record_time,
+        observe_time: observed.observe_time,
+        stream: observed.stream,
+        version: observed.version,
+    }
+}
+
+/// Record times grow with each revision of an asset, even if the clock does not.
+fn monotone(now: DateTime<Utc>, before: Option<&Known>) -> DateTime<Utc> {
+    match before {
+        Some(before) if before.update_time >= now => before.update_time + TimeDelta::microseconds(1),
+        _ => now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: Uuid = Uuid::from_u128(1);
+    const ASSET: Uuid = Uuid::from_u128(2);
+
+    fn see(sequence: i64, presence: Presence, hash: u8) -> Observed {
+        let details = if presence == Presence::Absent { Vec::new() } else { vec![hash] };
+        Observed {
+            version: Version { stream_number: 1, sequence, index: 0 },
+            stream: Uuid::nil(),
+            current_stream: true,
+            event: Uuid::from_u128(u128::from(sequence.unsigned_abs()) + 100),
+            node: NODE,
+            asset: ASSET,
+            kind: AssetKind::Package,
+            natural_key: "dpkg/x:all".to_owned(),
+            display_name: if presence == Presence::Absent { String::new() } else { "x".to_owned() },
+            presence,
+            state_hash: details.clone(),
+            details,
+            observe_time: None,
+        }
+    }
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(second, 0).unwrap()
+    }
+
+    /// Folds calls one after the other, as the database would.
+    fn run(calls: &[Vec<Observed>]) -> (Option<Known>, Vec<Logged>) {
+        let descriptors = Descriptors::default();
+        let mut known: HashMap<Uuid, Known> = HashMap::new();
+        let mut log = Vec::new();
+        for (second, call) in calls.iter().enumerate() {
+            let now = at(i64::try_from(second).unwrap());
+            let folded = fold(known.clone(), call.clone(), now, &descriptors);
+            for asset in folded.assets {
+                known.insert(asset.asset, asset);
+            }
+            log.extend(folded.log);
+        }
+        (known.remove(&ASSET), log)
+    }
+
+    #[test]
+    fn a_life_is_told_in_revisions() {
+        use Presence::{Absent, Listed, Present};
+        let (known, log) = run(&[
+            vec![see(1, Listed, 1)],
+            vec![see(2, Present, 2)],
+            vec![see(3, Absent, 0)],
+            vec![see(4, Present, 2)],
+        ]);
+        let told: Vec<_> = log.iter().map(|row| (row.event_type, row.revision)).collect();
+        use EventType::{Appeared, Changed, Removed};
+        assert_eq!(told, [(Appeared, Some(1)), (Changed, Some(2)), (Removed, Some(3)), (Appeared, Some(4))]);
+        let known = known.unwrap();
+        assert_eq!((known.state, known.revision, known.remove_time), (AssetState::Active, 4, None));
+        assert_eq!(known.first_seen_time, Some(at(0)));
+    }
+
+    #[test]
+    fn the_end_is_the_same_in_any_order() {
+        use Presence::{Absent, Present};
+        let steps = [see(1, Present, 1), see(2, Present, 2), see(3, Absent, 0), see(4, Present, 4)];
+        let (expected, _) = run(&[steps.to_vec()]);
+        let expected = expected.unwrap();
+        for permutation in permutations(4) {
+            let calls: Vec<_> = permutation.iter().map(|index| vec![steps[*index].clone()]).collect();
+            let (known, log) = run(&calls);
+            let known = known.unwrap();
+            assert_eq!(
+                (known.state, &known.details, known.version),
+                (expected.state, &expected.details, expected.version),
+                "{permutation:?}"
+            );
+            assert_eq!(log.len(), 4, "every event is in the log: {permutation:?}");
+            let revisions: Vec<_> = log.iter().filter_map(|row| row.revision).collect();
+            assert_eq!(revisions, (1..=known.revision).collect::<Vec<_>>(), "{permutation:?}");
+        }
+    }
+
+    fn permutations(n: usize) -> Vec<Vec<usize>> {
+        if n == 0 {
+            return vec![Vec::new()];
+        }
+        let mut all = Vec::new();
+        for shorter in permutations(n - 1) {
+            for place in 0..=shorter.len() {
+                let mut longer = shorter.clone();
+                longer.insert(place, n - 1);
+                all.push(longer);
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn a_listed_entry_that_is_known_is_no_event() {
+        use Presence::{Listed, Present};
+        let (known, log) = run(&[vec![see(1, Present, 7)], vec![see(2, Listed, 7)]]);
+        let known = known.unwrap();
+        assert_eq!((log.len(), known.revision, known.version.sequence), (1, 1, 2));
+        let (known, log) = run(&[vec![see(1, Present, 7)], vec![see(2, Listed, 8)]]);
+        assert_eq!((log.len(), known.unwrap().revision), (2, 2));
+    }
+
+    #[test]
+    fn an_older_stream_is_logged_and_changes_nothing() {
+        use Presence::Present;
+        let mut old = see(9, Present, 9);
+        old.version.stream_number = 0;
+        old.current_stream = false;
+        let (known, log) = run(&[vec![old]]);
+        assert_eq!((known, log[0].revision), (None, None));
+    }
+
+    #[test]
+    fn record_times_grow_though_the_clock_goes_back() {
+        use Presence::Present;
+        let descriptors = Descriptors::default();
+        let first = fold(HashMap::new(), vec![see(1, Present, 1)], at(100), &descriptors);
+        let known = first.assets.into_iter().map(|asset| (asset.asset, asset)).collect();
+        let second = fold(known, vec![see(2, Present, 2)], at(50), &descriptors);
+        assert!(second.log[0].record_time > at(100));
+    }
+
+    #[test]
+    fn a_snapshot_retires_what_it_did_not_list() {
+        let (known, _) = run(&[vec![see(1, Presence::Present, 1)]]);
+        let version = Version { stream_number: 2, sequence: 5, index: i32::MAX };
+        let folded = retire(vec![known.unwrap()], Uuid::nil(), version, at(9));
+        assert_eq!(folded.assets[0].state, AssetState::Removed);
+        assert_eq!((folded.log[0].revision, folded.assets[0].version), (Some(2), version));
+        assert_eq!(folded.assets[0].details, Some(vec![1]), "what was last seen stays");
+    }
+}

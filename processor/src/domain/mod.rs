@@ -1,0 +1,8 @@
+//! The rules, pure: no transport, no driver.
+
+pub mod attributes;
+pub mod changes;
+pub mod filter;
+pub mod fold;
+pub mod managed;
+pub mod page_token;

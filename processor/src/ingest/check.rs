@@ -1,0 +1,249 @@
+//! Checks messages again before they are written: a collector may be of
+//! another version.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use contracts::v1::{
+    AssetKind, DeadLetterReason, EventBatch, Observation, Presence, QueueMessage, RejectedMessage,
+    queue_message::Content as Wire,
+};
+use kit::{
+    identity::{asset_uid, parse_uuid},
+    queue::{MAX_OBSERVATIONS, SCHEMA_VERSION, STATE_HASH_BYTES},
+};
+use prost::Message as _;
+use uuid::Uuid;
+
+use crate::store::{
+    dead_letter::DeadLetter,
+    ingest::{NewNode, SnapshotRow, small},
+};
+
+/// A message, checked.
+#[derive(Clone, Debug)]
+pub struct Message {
+    message_id: String,
+    queue: String,
+    /// What it says.
+    pub content: Content,
+}
+
+/// What a message says.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// A batch to apply.
+    Batch(Box<Batch>),
+    /// Something that can never be applied.
+    Dead(Box<DeadLetter>),
+}
+
+/// A batch, checked.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Who speaks.
+    pub node: NewNode,
+    /// Stream of its store.
+    pub stream: Uuid,
+    /// Its number in the stream.
+    pub sequence: i64,
+    /// What was seen.
+    pub observations: Vec<Seen>,
+    /// Snapshots that end here.
+    pub snapshots: Vec<SnapshotRow>,
+    /// As it came, in case PostgreSQL refuses it.
+    encoded: Vec<u8>,
+}
+
+/// An observation, checked; its version waits for the stream's number.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct Seen {
+    pub event: Uuid,
+    pub asset: Uuid,
+    pub kind: AssetKind,
+    pub presence: Presence,
+    pub natural_key: String,
+    pub display_name: String,
+    pub state_hash: Vec<u8>,
+    pub details: Vec<u8>,
+    pub observe_time: Option<DateTime<Utc>>,
+}
+
+/// Checks a message; one that breaks a rule becomes a dead letter.
+pub fn check(message: QueueMessage) -> Message {
+    let (message_id, queue) = (message.message_id, message.queue);
+    let content = match message.content {
+        Some(Wire::Batch(batch)) => match check_batch(&batch) {
+            Ok(checked) => Content::Batch(Box::new(checked)),
+            Err((reason, detail)) => {
+                let body = batch.encode_to_vec();
+                let node = batch.node.as_ref().and_then(|node| parse_uuid(&node.uid));
+                Content::Dead(Box::new(dead(&queue, &message_id, node, reason, detail, body)))
+            }
+        },
+        Some(Wire::Rejected(rejected)) => {
+            Content::Dead(Box::new(rejected_letter(&queue, &message_id, rejected)))
+        }
+        None => {
+            let reason = DeadLetterReason::Undecodable;
+            let detail = "content: is missing".to_owned();
+            Content::Dead(Box::new(dead(&queue, &message_id, None, reason, detail, Vec::new())))
+        }
+    };
+    Message { message_id, queue, content }
+}
+
+impl Message {
+    /// Makes a dead letter of a batch that PostgreSQL refuses.
+    pub fn refuse(&mut self, why: &str) {
+        let Content::Batch(batch) = &self.content else { return };
+        let reason = DeadLetterReason::RefusedByStore;
+        let letter = dead(
+            &self.queue,
+            &self.message_id,
+            Some(batch.node.uid),
+            reason,
+            why.to_owned(),
+            batch.encoded.clone(),
+        );
+        self.content = Content::Dead(Box::new(letter));
+    }
+}
+
+fn dead(
+    queue: &str,
+    message_id: &str,
+    node: Option<Uuid>,
+    reason: DeadLetterReason,
+    detail: String,
+    body: Vec<u8>,
+) -> DeadLetter {
+    DeadLetter {
+        reason: small(reason as i32),
+        detail,
+        queue: queue.to_owned(),
+        message_id: message_id.to_owned(),
+        node,
+        headers: serde_json::json!({}),
+        body_size_bytes: i64::try_from(body.len()).unwrap_or(i64::MAX),
+        body,
+    }
+}
+
+fn rejected_letter(queue: &str, message_id: &str, rejected: RejectedMessage) -> DeadLetter {
+    let clean = |text: &str| text.replace('\0', "\u{fffd}");
+    let headers: HashMap<String, String> =
+        rejected.headers.iter().map(|(key, value)| (clean(key), clean(value))).collect();
+    let node = headers.get(kit::queue::HEADER_NODE).and_then(|node| parse_uuid(node));
+    DeadLetter {
+        reason: small(rejected.reason),
+        detail: rejected.detail,
+        queue: queue.to_owned(),
+        message_id: message_id.to_owned(),
+        node,
+        headers: serde_json::json!(headers),
+        body: rejected.body,
+        body_size_bytes: i64::try_from(rejected.body_size_bytes).unwrap_or(i64::MAX),
+    }
+}
+
+type Refusal = (DeadLetterReason, String);
+
+fn invalid(field: &str, problem: &str) -> Refusal {
+    (DeadLetterReason::InvalidField, format!("{field}: {problem}"))
+}
+
+fn check_batch(batch: &EventBatch) -> Result<Batch, Refusal> {
+    if batch.schema_version != SCHEMA_VERSION {
+        let detail = format!("schema_version: {} is not {SCHEMA_VERSION}", batch.schema_version);
+        return Err((DeadLetterReason::UnknownVersion, detail));
+    }
+    let no_node = |problem: &str| (DeadLetterReason::InvalidNode, format!("node.uid: {problem}"));
+    let node = batch.node.as_ref().ok_or_else(|| no_node("is missing"))?;
+    let uid = parse_uuid(&node.uid).ok_or_else(|| no_node("is not a UUID"))?;
+    let stream = parse_uuid(&batch.stream).ok_or_else(|| invalid("stream", "is not a UUID"))?;
+    if batch.sequence < 1 {
+        return Err(invalid("sequence", "must be at least 1"));
+    }
+    if batch.observations.len() > MAX_OBSERVATIONS {
+        let detail = format!("observations: {} are more than {MAX_OBSERVATIONS}", batch.observations.len());
+        return Err((DeadLetterReason::TooLarge, detail));
+    }
+    let mut observations = Vec::with_capacity(batch.observations.len());
+    for (index, observation) in batch.observations.iter().enumerate() {
+        observations.push(check_observation(uid, index, observation)?);
+    }
+    let mut snapshots = Vec::with_capacity(batch.snapshots.len());
+    for (index, snapshot) in batch.snapshots.iter().enumerate() {
+        let field = |name: &str| format!("snapshots[{index}].{name}");
+        observed_kind(snapshot.kind).ok_or_else(|| invalid(&field("kind"), "is not an observed kind"))?;
+        if !(1..=batch.sequence).contains(&snapshot.first_sequence)
+            || snapshot.last_sequence != batch.sequence
+        {
+            return Err(invalid(
+                &field("last_sequence"),
+                "must be that of the batch, and not before the first",
+            ));
+        }
+        snapshots.push(SnapshotRow {
+            node_uid: uid,
+            stream,
+            kind: small(snapshot.kind),
+            first_sequence: snapshot.first_sequence,
+            last_sequence: snapshot.last_sequence,
+        });
+    }
+    Ok(Batch {
+        node: NewNode { uid, cluster: node.cluster.clone(), display_name: node.display_name.clone() },
+        stream,
+        sequence: batch.sequence,
+        observations,
+        snapshots,
+        encoded: batch.encode_to_vec(),
+    })
+}
+
+fn observed_kind(kind: i32) -> Option<AssetKind> {
+    AssetKind::try_from(kind).ok().filter(|kind| !matches!(kind, AssetKind::Unspecified | AssetKind::Custom))
+}
+
+fn check_observation(node: Uuid, index: usize, observation: &Observation) -> Result<Seen, Refusal> {
+    let wrong = |name: &str, problem: &str| invalid(&format!("observations[{index}].{name}"), problem);
+    let event = parse_uuid(&observation.event_id).ok_or_else(|| wrong("event_id", "is not a UUID"))?;
+    let kind = observed_kind(observation.kind).ok_or_else(|| wrong("kind", "is not an observed kind"))?;
+    let presence = observation.presence();
+    if presence == Presence::Unspecified {
+        return Err(wrong("presence", "is not given"));
+    }
+    if observation.natural_key.is_empty() {
+        return Err(wrong("natural_key", "is empty"));
+    }
+    let absent = presence == Presence::Absent;
+    if !absent && observation.state_hash.len() != STATE_HASH_BYTES {
+        return Err(wrong("state_hash", "must have 16 bytes"));
+    }
+    if !absent && observation.display_name.is_empty() {
+        return Err(wrong("display_name", "is empty"));
+    }
+    let details = match (&observation.details, absent) {
+        (Some(details), false) if details.details.is_some() => details.encode_to_vec(),
+        (_, true) => Vec::new(),
+        _ => return Err(wrong("details", "are missing")),
+    };
+    let observe_time = observation.observe_time.and_then(|time| {
+        DateTime::from_timestamp(time.seconds, u32::try_from(time.nanos).unwrap_or_default())
+    });
+    Ok(Seen {
+        event,
+        asset: asset_uid(node, kind, &observation.natural_key),
+        kind,
+        presence,
+        natural_key: observation.natural_key.clone(),
+        display_name: observation.display_name.clone(),
+        state_hash: if absent { Vec::new() } else { observation.state_hash.clone() },
+        details,
+        // PostgreSQL's range of times is narrower than chrono's.
+        observe_time: observe_time.filter(|time| (-9999..=9999).contains(&chrono::Datelike::year(time))),
+    })
+}

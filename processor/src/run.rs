@@ -1,0 +1,154 @@
+//! Puts the processor together and runs it until shutdown.
+
+use std::{sync::Arc, time::Duration};
+
+use deadpool::managed::PoolError;
+use kit::{
+    metrics::Metrics,
+    readiness::{Condition, Readiness},
+    settings::{Secret, SettingError},
+    shutdown::CancellationToken,
+};
+use tokio::net::TcpListener;
+
+use crate::{
+    api::{Api, routes},
+    config::Config,
+    domain::{changes::Descriptors, page_token::PageTokens},
+    ingest::{Ingest, IngestMetrics},
+    store::{
+        node::clock_and_contact,
+        pool::{self, DatabaseError, Pool},
+        signing_key, upkeep,
+    },
+};
+
+/// How long the database may take to come up at the start.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(3600);
+/// Days for which the log has partitions ahead.
+const PARTITION_DAYS: i32 = 7;
+
+/// Why the processor ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A wrong setting.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// The database cannot be used.
+    #[error("database: {0}")]
+    Database(#[from] DatabaseError),
+    /// The server failed.
+    #[error(transparent)]
+    Serve(#[from] kit::grpc::ServeError),
+    /// The admin endpoint failed.
+    #[error("admin endpoint: {0}")]
+    Admin(#[from] std::io::Error),
+}
+
+/// Migrates, then serves on both listeners until `shutdown`.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn run(
+    config: Config,
+    grpc: TcpListener,
+    admin: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let url = config.database()?;
+    let metrics = Metrics::default();
+    let readiness = Readiness::default();
+    let database = readiness.condition("database");
+    let admin = tokio::spawn(kit::admin::serve(admin, readiness.clone(), metrics.clone(), shutdown.clone()));
+
+    tokio::select! {
+        migrated = migrate(&url) => migrated?,
+        () = shutdown.cancelled() => return Ok(()),
+    }
+    let pool = pool::pool(&url, usize::from(config.database_connections))?;
+    let key = page_token_key(&pool).await?;
+    database.holds();
+
+    let descriptors = Arc::new(Descriptors::default());
+    let ingest = Ingest::new(pool.clone(), descriptors.clone(), IngestMetrics::register(&metrics));
+    let api = Api::new(pool.clone(), PageTokens::new(key), descriptors);
+    let watch = tokio::spawn(watch_database(pool.clone(), database, shutdown.clone()));
+    let keep = tokio::spawn(keep_partitions(pool, shutdown.clone()));
+    tracing::info!(address = %grpc.local_addr()?, "processor is up");
+    let grace = config.common.shutdown_grace();
+    let served = kit::grpc::serve(grpc, routes(api, ingest), readiness, grace, shutdown.clone()).await;
+
+    shutdown.cancel();
+    for task in [watch, keep] {
+        if let Err(died) = task.await {
+            tracing::error!(error = %died, "a background task ended");
+        }
+    }
+    if let Ok(ended) = admin.await {
+        ended?;
+    }
+    Ok(served?)
+}
+
+/// Waits for the database to come up, within limits, and migrates.
+async fn migrate(url: &Secret) -> Result<(), DatabaseError> {
+    let started = tokio::time::Instant::now();
+    loop {
+        match pool::migrate(url).await {
+            Err(DatabaseError::Connect(error)) if started.elapsed() < START_DEADLINE => {
+                tracing::warn!(%error, "the database is not there yet");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            ended => return ended,
+        }
+    }
+}
+
+async fn page_token_key(pool: &Pool) -> Result<Vec<u8>, DatabaseError> {
+    let mut connection = pool.get().await.map_err(|error| match error {
+        PoolError::Backend(diesel_async::pooled_connection::PoolError::QueryError(error)) => {
+            DatabaseError::Query(error)
+        }
+        other => DatabaseError::Connect(diesel::ConnectionError::BadConnection(other.to_string())),
+    })?;
+    Ok(signing_key::get_or_create(&mut connection, "page-token").await?)
+}
+
+/// Keeps the readiness true to the database.
+async fn watch_database(pool: Pool, condition: Condition, shutdown: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(WATCH_INTERVAL) => {}
+            () = shutdown.cancelled() => return,
+        }
+        match pool.get().await {
+            Ok(mut connection) => match clock_and_contact(&mut connection).await {
+                Ok(_) => condition.holds(),
+                Err(error) => condition.fails(error.to_string()),
+            },
+            // Busy is not gone.
+            Err(PoolError::Timeout(deadpool::managed::TimeoutType::Wait)) => {}
+            Err(error) => condition.fails(error.to_string()),
+        }
+    }
+}
+
+/// Keeps partitions ahead of the clock.
+async fn keep_partitions(pool: Pool, shutdown: CancellationToken) {
+    loop {
+        match pool.get().await {
+            Ok(mut connection) => match upkeep::create_partitions(&mut connection, PARTITION_DAYS).await {
+                Ok(0) => {}
+                Ok(created) => tracing::info!(created, "made partitions of the log"),
+                Err(error) => tracing::error!(%error, "cannot make partitions of the log"),
+            },
+            Err(error) => tracing::error!(%error, "cannot make partitions of the log"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(UPKEEP_INTERVAL) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}

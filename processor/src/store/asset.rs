@@ -1,0 +1,192 @@
+//! The table `asset`: the current fold.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use diesel::{
+    ExpressionMethods, NullableExpressionMethods, OptionalExtension, QueryDsl, QueryResult, Queryable,
+    Selectable, SelectableHelper, dsl::sql, sql_types::Timestamptz,
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use uuid::Uuid;
+
+use super::{
+    filter_sql::Columns,
+    sql::{Bind, Condition, Sql},
+};
+use crate::schema::{asset, node};
+
+/// Where filters on assets find their fields.
+pub const COLUMNS: Columns = Columns {
+    columns: &[
+        ("name", "asset.uid"),
+        ("kind", "asset.kind"),
+        ("display_name", "asset.display_name"),
+        ("node", "asset.node_uid"),
+        ("node_display_name", "coalesce(node.display_name, '')"),
+        ("natural_key", "asset.natural_key"),
+        ("state", "asset.state"),
+        ("revision", "asset.revision"),
+        ("managed_revision", "asset.managed_revision"),
+        ("first_seen_time", "asset.first_seen_time"),
+        ("last_seen_time", LAST_SEEN),
+        ("create_time", "asset.create_time"),
+        ("update_time", "asset.update_time"),
+        ("delete_time", "asset.delete_time"),
+    ],
+    json: Some("asset.attributes"),
+    texts: &["asset.display_name", "asset.natural_key", "node.display_name"],
+};
+const LAST_SEEN: &str = "(CASE asset.state WHEN 1 THEN greatest(node.heartbeat_time, asset.first_seen_time) \
+     ELSE asset.remove_time END)";
+
+/// A row of the table.
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = asset)]
+#[allow(missing_docs)]
+pub struct AssetRow {
+    pub uid: Uuid,
+    pub kind: i16,
+    pub display_name: String,
+    pub node_uid: Option<Uuid>,
+    pub natural_key: String,
+    pub state: i16,
+    pub details: Option<Vec<u8>>,
+    pub managed: Option<Vec<u8>>,
+    pub revision: i64,
+    pub managed_revision: i64,
+    pub first_seen_time: Option<DateTime<Utc>>,
+    pub remove_time: Option<DateTime<Utc>>,
+    pub create_time: DateTime<Utc>,
+    pub update_time: DateTime<Utc>,
+    pub delete_time: Option<DateTime<Utc>>,
+}
+
+/// A row with what its node adds: name and last heartbeat.
+pub type AssetOnNode = (AssetRow, Option<String>, Option<DateTime<Utc>>);
+
+/// Reads one asset.
+///
+/// # Errors
+/// The query fails.
+pub async fn get(connection: &mut AsyncPgConnection, uid: Uuid) -> QueryResult<Option<AssetOnNode>> {
+    asset::table
+        .left_join(node::table)
+        .filter(asset::uid.eq(uid))
+        .select((AssetRow::as_select(), node::display_name.nullable(), node::heartbeat_time.nullable()))
+        .first(connection)
+        .await
+        .optional()
+}
+
+/// Lists assets by display name and UUID, after a given one.
+///
+/// # Errors
+/// The query fails.
+pub async fn list(
+    connection: &mut AsyncPgConnection,
+    condition: Option<Sql>,
+    show_deleted: bool,
+    after: Option<(String, Uuid)>,
+    limit: i64,
+) -> QueryResult<Vec<AssetOnNode>> {
+    let mut query = asset::table
+        .left_join(node::table)
+        .select((AssetRow::as_select(), node::display_name.nullable(), node::heartbeat_time.nullable()))
+        .order((asset::display_name.asc(), asset::uid.asc()))
+        .limit(limit)
+        .into_boxed();
+    if let Some(condition) = condition {
+        query = query.filter(Condition(condition));
+    }
+    if !show_deleted {
+        query = query.filter(asset::delete_time.is_null());
+    }
+    if let Some((display_name, uid)) = after {
+        let place = Sql::new("(asset.display_name, asset.uid) > (")
+            .bind(Bind::Text(display_name))
+            .text(", ")
+            .bind(Bind::Uuid(uid))
+            .text(")");
+        query = query.filter(Condition(place));
+    }
+    query.load(connection).await
+}
+
+/// Locks one asset for an edit.
+///
+/// # Errors
+/// The query fails.
+pub async fn lock_in_txn(connection: &mut AsyncPgConnection, uid: Uuid) -> QueryResult<Option<AssetRow>> {
+    asset::table.find(uid).select(AssetRow::as_select()).for_update().first(connection).await.optional()
+}
+
+/// A time to record, taken now, after the locks: later than `after`.
+///
+/// # Errors
+/// The query fails.
+pub async fn record_time_in_txn(
+    connection: &mut AsyncPgConnection,
+    after: Option<DateTime<Utc>>,
+) -> QueryResult<DateTime<Utc>> {
+    let now: DateTime<Utc> =
+        diesel::select(sql::<Timestamptz>("clock_timestamp()")).get_result(connection).await?;
+    Ok(match after {
+        Some(after) if after >= now => after + TimeDelta::microseconds(1),
+        _ => now,
+    })
+}
+
+/// Writes the managed side of a row that is locked.
+///
+/// # Errors
+/// The statement fails.
+pub async fn save_managed_in_txn(
+    connection: &mut AsyncPgConnection,
+    row: &AssetRow,
+    searchable: serde_json::Value,
+) -> QueryResult<()> {
+    let statement = Sql::new("UPDATE asset SET display_name = ")
+        .bind(Bind::Text(row.display_name.clone()))
+        .text(", managed = ")
+        .bind(Bind::Bytes(row.managed.clone()))
+        .text(", attributes = attributes || ")
+        .bind(Bind::Json(serde_json::json!({ "managed": searchable })))
+        .text(", revision = ")
+        .bind(Bind::BigInt(row.revision))
+        .text(", managed_revision = ")
+        .bind(Bind::BigInt(row.managed_revision))
+        .text(", update_time = ")
+        .bind(Bind::Time(Some(row.update_time)))
+        .text(", delete_time = ")
+        .bind(Bind::Time(row.delete_time))
+        .text(" WHERE uid = ")
+        .bind(Bind::Uuid(row.uid));
+    super::sql::execute(connection, statement).await.map(drop)
+}
+
+/// Inserts an asset that a person created.
+///
+/// # Errors
+/// The statement fails.
+pub async fn insert_in_txn(
+    connection: &mut AsyncPgConnection,
+    row: &AssetRow,
+    searchable: serde_json::Value,
+) -> QueryResult<()> {
+    diesel::insert_into(asset::table)
+        .values((
+            asset::uid.eq(row.uid),
+            asset::kind.eq(row.kind),
+            asset::display_name.eq(&row.display_name),
+            asset::natural_key.eq(&row.natural_key),
+            asset::state.eq(row.state),
+            asset::managed.eq(&row.managed),
+            asset::attributes.eq(serde_json::json!({ "managed": searchable })),
+            asset::revision.eq(row.revision),
+            asset::managed_revision.eq(row.managed_revision),
+            asset::create_time.eq(row.create_time),
+            asset::update_time.eq(row.update_time),
+        ))
+        .execute(connection)
+        .await
+        .map(drop)
+}

@@ -1,0 +1,142 @@
+//! The table `asset_event`: the log.
+
+use chrono::{DateTime, Utc};
+use diesel::{
+    ExpressionMethods, Insertable, NullableExpressionMethods, QueryDsl, QueryResult, Queryable, Selectable,
+    SelectableHelper,
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use uuid::Uuid;
+
+use super::{
+    filter_sql::Columns,
+    sql::{Bind, Condition, Sql},
+};
+use crate::schema::{asset_event, node};
+
+/// Where filters on events find their fields.
+pub const COLUMNS: Columns = Columns {
+    columns: &[
+        ("name", "asset_event.event_uid"),
+        ("type", "asset_event.type"),
+        ("asset", "asset_event.asset_uid"),
+        ("kind", "asset_event.kind"),
+        ("display_name", "asset_event.display_name"),
+        ("node", "asset_event.node_uid"),
+        ("node_display_name", "coalesce(node.display_name, '')"),
+        ("revision", "coalesce(asset_event.revision, 0)"),
+        ("record_time", "asset_event.record_time"),
+        ("observe_time", "asset_event.observe_time"),
+        ("actor", "asset_event.actor"),
+    ],
+    json: None,
+    texts: &["asset_event.display_name", "asset_event.natural_key", "node.display_name"],
+};
+
+/// A row of the log.
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = asset_event)]
+#[allow(missing_docs)]
+pub struct EventRow {
+    pub record_time: DateTime<Utc>,
+    pub id: i64,
+    pub event_uid: Uuid,
+    pub event_type: i16,
+    pub asset_uid: Uuid,
+    pub kind: i16,
+    pub display_name: String,
+    pub node_uid: Option<Uuid>,
+    pub natural_key: String,
+    pub revision: Option<i64>,
+    pub managed_revision: i64,
+    pub state: i16,
+    pub details: Option<Vec<u8>>,
+    pub managed: Option<Vec<u8>>,
+    pub changed_fields: Vec<String>,
+    pub actor: String,
+    pub observe_time: Option<DateTime<Utc>>,
+}
+
+/// An edit, for the log.
+#[derive(Debug, Insertable)]
+#[diesel(table_name = asset_event)]
+#[allow(missing_docs)]
+pub struct NewEdit<'a> {
+    pub record_time: DateTime<Utc>,
+    pub event_uid: Uuid,
+    pub event_type: i16,
+    pub asset_uid: Uuid,
+    pub kind: i16,
+    pub display_name: &'a str,
+    pub node_uid: Option<Uuid>,
+    pub natural_key: &'a str,
+    pub revision: i64,
+    pub managed_revision: i64,
+    pub state: i16,
+    pub details: Option<&'a [u8]>,
+    pub managed: Option<&'a [u8]>,
+    pub changed_fields: &'a [String],
+    pub actor: &'a str,
+}
+
+/// A row with its node's name.
+pub type EventOnNode = (EventRow, Option<String>);
+
+/// Appends an edit.
+///
+/// # Errors
+/// The statement fails.
+pub async fn append_edit_in_txn(connection: &mut AsyncPgConnection, edit: &NewEdit<'_>) -> QueryResult<()> {
+    diesel::insert_into(asset_event::table).values(edit).execute(connection).await.map(drop)
+}
+
+/// Lists events, newest first, before a given one.
+///
+/// # Errors
+/// The query fails.
+pub async fn list(
+    connection: &mut AsyncPgConnection,
+    condition: Option<Sql>,
+    before: Option<(DateTime<Utc>, i64)>,
+    limit: i64,
+) -> QueryResult<Vec<EventOnNode>> {
+    let mut query = asset_event::table
+        .left_join(node::table)
+        .select((EventRow::as_select(), node::display_name.nullable()))
+        .order((asset_event::record_time.desc(), asset_event::id.desc()))
+        .limit(limit)
+        .into_boxed();
+    if let Some(condition) = condition {
+        query = query.filter(Condition(condition));
+    }
+    if let Some((record_time, id)) = before {
+        let place = Sql::new("(asset_event.record_time, asset_event.id) < (")
+            .bind(Bind::Time(Some(record_time)))
+            .text(", ")
+            .bind(Bind::BigInt(id))
+            .text(")");
+        query = query.filter(Condition(place));
+    }
+    query.load(connection).await
+}
+
+/// Lists the revisions of an asset, newest first, below a given one.
+///
+/// # Errors
+/// The query fails.
+pub async fn revisions(
+    connection: &mut AsyncPgConnection,
+    asset: Uuid,
+    below: Option<i64>,
+    limit: i64,
+) -> QueryResult<Vec<EventOnNode>> {
+    asset_event::table
+        .left_join(node::table)
+        .select((EventRow::as_select(), node::display_name.nullable()))
+        .filter(asset_event::asset_uid.eq(asset))
+        .filter(asset_event::revision.lt(below.unwrap_or(i64::MAX)))
+        .order(asset_event::revision.desc())
+        .limit(limit)
+        .load(connection)
+        .await
+}

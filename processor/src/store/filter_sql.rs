@@ -1,0 +1,185 @@
+//! SQL of a predicate: column or JSON path, operator, binds.
+
+use chrono::{DateTime, Utc};
+
+use super::sql::{Bind, Sql};
+use crate::domain::filter::{Field, FieldType, Literal, Operator, Predicate};
+
+/// Where the fields of a resource are.
+pub struct Columns {
+    /// SQL of each field that has a column, by its path joined with dots.
+    pub columns: &'static [(&'static str, &'static str)],
+    /// JSON column that holds the fields below these; none if there are none.
+    pub json: Option<&'static str>,
+    /// SQL expressions that a word alone is looked for in.
+    pub texts: &'static [&'static str],
+}
+
+/// SQL of a predicate.
+pub fn compile(predicate: &Predicate, columns: &Columns) -> Sql {
+    match predicate {
+        Predicate::And(parts) => join(parts, " AND ", columns),
+        Predicate::Or(parts) => join(parts, " OR ", columns),
+        // Unknown counts as not holding, so that NOT turns it into holding.
+        Predicate::Not(inner) => Sql::new("NOT coalesce(").then(compile(inner, columns)).text(", false)"),
+        Predicate::Text(word) => {
+            let pattern = if word.contains('*') { like(word) } else { format!("%{}%", like(word)) };
+            let mut sql = Sql::new("(");
+            for (index, text) in columns.texts.iter().enumerate() {
+                let or = if index > 0 { " OR " } else { "" };
+                sql = sql.text(format!("{or}{text} ILIKE ")).bind(Bind::Text(pattern.clone()));
+            }
+            sql.text(")")
+        }
+        Predicate::Compare { field, operator, value } => compare(field, *operator, value, columns),
+    }
+}
+
+fn join(parts: &[Predicate], by: &str, columns: &Columns) -> Sql {
+    let mut sql = Sql::new("(");
+    for (index, part) in parts.iter().enumerate() {
+        if index > 0 {
+            sql = sql.text(by);
+        }
+        sql = sql.then(compile(part, columns));
+    }
+    sql.text(")")
+}
+
+fn compare(field: &Field, operator: Operator, value: &Literal, columns: &Columns) -> Sql {
+    let path = field.path.join(".");
+    if let Some((_, column)) = columns.columns.iter().find(|(name, _)| *name == path) {
+        return compare_column(Sql::new(*column), operator, value);
+    }
+    let Some(json) = columns.json else { return Sql::new("false") };
+    let at = |steps: &[String]| Sql::new(format!("({json} #> ")).bind(Bind::Texts(steps.to_vec())).text(")");
+    let text = || Sql::new(format!("({json} #>> ")).bind(Bind::Texts(field.path.clone())).text(")");
+    if *value == Literal::Present {
+        return at(&field.path).text(" IS NOT NULL");
+    }
+    let found = match (field.field_type, value) {
+        (FieldType::Map, Literal::Text(key)) => at(&field.path).text(" ? ").bind(Bind::Text(key.clone())),
+        (FieldType::TextList, Literal::Text(item)) => {
+            Sql::new("EXISTS (SELECT FROM jsonb_array_elements_text(")
+                .then(at(&field.path))
+                .text(") AS item WHERE item LIKE ")
+                .bind(Bind::Text(like(item)))
+                .text(")")
+        }
+        (FieldType::MapValue, _) => compare_column(text(), operator, value),
+        // A field that is not there has its default value …
+        (FieldType::Number, _) => {
+            compare_column(Sql::new("coalesce(").then(text()).text("::numeric, 0)"), operator, value)
+        }
+        (FieldType::Bool, _) => {
+            compare_column(Sql::new("coalesce(").then(text()).text("::boolean, false)"), operator, value)
+        }
+        (FieldType::Time, _) => compare_column(text().text("::timestamptz"), operator, value),
+        (FieldType::Enum, Literal::Enum(0, _)) => {
+            let is = if operator == Operator::NotEqual { " IS NOT NULL" } else { " IS NULL" };
+            text().text(is)
+        }
+        (FieldType::Enum, Literal::Enum(_, name)) => {
+            let name = Literal::Text(name.clone());
+            compare_column(Sql::new("coalesce(").then(text()).text(", '')"), exact(operator), &name)
+        }
+        _ => compare_column(Sql::new("coalesce(").then(text()).text(", '')"), operator, value),
+    };
+    // … but only where the message around it is there: a disk has no package
+    // version, not an empty one.
+    if field.path.len() > 2 && field.path[0] == "details" {
+        return Sql::new("(").then(at(&field.path[..2])).text(" IS NOT NULL AND ").then(found).text(")");
+    }
+    found
+}
+
+/// `:` on an enum is equality.
+fn exact(operator: Operator) -> Operator {
+    if operator == Operator::Has { Operator::Equal } else { operator }
+}
+
+fn compare_column(column: Sql, operator: Operator, value: &Literal) -> Sql {
+    let symbol = match operator {
+        Operator::Equal | Operator::Has => " = ",
+        Operator::NotEqual => " <> ",
+        Operator::Less => " < ",
+        Operator::LessOrEqual => " <= ",
+        Operator::Greater => " > ",
+        Operator::GreaterOrEqual => " >= ",
+    };
+    match value {
+        Literal::Present => column.text(" IS NOT NULL"),
+        Literal::Text(text) => compare_text(column, operator, symbol, text),
+        Literal::Number(number) => column.text(symbol).bind(Bind::BigInt(*number)),
+        Literal::Bool(value) => column.text(symbol).bind(Bind::Bool(*value)),
+        Literal::Time(time) => column.text(symbol).bind(time_bind(*time)),
+        Literal::Enum(number, _) => column.text(symbol).bind(Bind::Integer(*number)),
+        Literal::Uuid(uid) => column.text(symbol).bind(Bind::Uuid(*uid)),
+    }
+}
+
+fn time_bind(time: DateTime<Utc>) -> Bind {
+    Bind::Time(Some(time))
+}
+
+fn compare_text(column: Sql, operator: Operator, symbol: &str, text: &str) -> Sql {
+    let wild = has_wildcard(text);
+    match operator {
+        // `:` finds text anywhere, whatever its case; with `*` the whole must fit.
+        Operator::Has if wild => column.text(" ILIKE ").bind(Bind::Text(like(text))),
+        Operator::Has => column.text(" ILIKE ").bind(Bind::Text(format!("%{}%", like(text)))),
+        Operator::Equal if wild => column.text(" LIKE ").bind(Bind::Text(like(text))),
+        Operator::NotEqual if wild => column.text(" NOT LIKE ").bind(Bind::Text(like(text))),
+        _ => column.text(symbol).bind(Bind::Text(text.replace("\\*", "*"))),
+    }
+}
+
+fn has_wildcard(text: &str) -> bool {
+    text.replace("\\*", "").contains('*')
+}
+
+/// A LIKE pattern: `*` is any text, `\*` an asterisk, everything else itself.
+fn like(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' if characters.peek() == Some(&'*') => {
+                characters.next();
+                pattern.push('*');
+            }
+            '*' => pattern.push('%'),
+            '%' | '_' | '\\' => {
+                pattern.push('\\');
+                pattern.push(character);
+            }
+            other => pattern.push(other),
+        }
+    }
+    pattern
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_take_nothing_but_the_asterisk_specially() {
+        for (text, pattern) in
+            [("3.0*", "3.0%"), ("50%_", "50\\%\\_"), ("a\\*b", "a*b"), ("c:\\x", "c:\\\\x"), ("", "")]
+        {
+            assert_eq!(like(text), pattern, "{text}");
+        }
+    }
+
+    #[test]
+    fn values_only_travel_as_binds() {
+        let field = Field { path: vec!["managed".into(), "owner".into()], field_type: FieldType::Text };
+        let value = Literal::Text("'; DROP TABLE asset; --".to_owned());
+        let predicate = Predicate::Compare { field, operator: Operator::Equal, value };
+        let columns = Columns { columns: &[], json: Some("attributes"), texts: &[] };
+        let (text, binds) = compile(&predicate, &columns).shown();
+        assert_eq!(text, "coalesce((attributes #>> ?), '') = ?");
+        assert_eq!(binds[1], Bind::Text("'; DROP TABLE asset; --".to_owned()));
+    }
+}

@@ -1,0 +1,14 @@
+//! PostgreSQL: one file a table or a purpose. Functions take a connection and
+//! return `QueryResult`; `_in_txn` says that the caller owns the transaction.
+
+pub mod asset;
+pub mod dead_letter;
+pub mod event;
+pub mod filter_sql;
+pub mod ingest;
+pub mod node;
+pub mod overview;
+pub mod pool;
+pub mod signing_key;
+pub mod sql;
+pub mod upkeep;
