@@ -1,0 +1,171 @@
+//! The running agent, put together from its parts.
+
+use std::sync::Arc;
+
+use contracts::v1::agent_service_server::AgentServiceServer;
+use contracts::v1::{AssetKind, NodeIdentity};
+use kit::amqp::Broker;
+use kit::grpc::{Routes, ServeError};
+use kit::metrics::Metrics;
+use kit::queue::Topology;
+use kit::readiness::Readiness;
+use kit::settings::SettingError;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::config::{Config, host_root};
+use crate::host::HostRoot;
+use crate::metrics::AgentMetrics;
+use crate::probe::{self, Probe};
+use crate::publisher::Publisher;
+use crate::scheduler::Scheduler;
+use crate::service::Service;
+use crate::status::Status;
+use crate::store::{Store, StoreError};
+
+/// Why an agent ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The gRPC server failed.
+    #[error(transparent)]
+    Grpc(#[from] ServeError),
+    /// The admin endpoint failed.
+    #[error("admin endpoint: {0}")]
+    Admin(std::io::Error),
+    /// A part ended that should not.
+    #[error("a task ended early: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// An agent whose settings have been checked.
+pub struct Agent {
+    config: Config,
+    host: Arc<HostRoot>,
+    node: NodeIdentity,
+    node_uid: Uuid,
+    broker: Broker,
+}
+
+impl Agent {
+    /// Checks the settings; nothing is bound or written.
+    ///
+    /// # Errors
+    /// A setting is wrong; it is named.
+    pub fn new(config: Config) -> Result<Self, SettingError> {
+        let host = host_root(&config.node.host_root)?;
+        let (node, node_uid) = config.node.identity(&host)?;
+        let broker = config.amqp.broker(&format!("assettrack-agent {}", node.display_name))?;
+        Ok(Self { config, host: Arc::new(host), node, node_uid, broker })
+    }
+
+    /// Runs until `shutdown`, or until a part fails.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn run(
+        self,
+        grpc: TcpListener,
+        admin: TcpListener,
+        shutdown: CancellationToken,
+    ) -> Result<(), Error> {
+        let metrics = Metrics::default();
+        let agent_metrics = AgentMetrics::new(&metrics);
+        let readiness = Readiness::default();
+        let first_scan = readiness.condition("first_scan");
+        let store = Arc::new(self.open_store()?);
+        let probes = self.probes(&store)?;
+        let names: Vec<&'static str> = probes.iter().map(|probe| probe.name).collect();
+        let status = Status::new(names.iter().copied());
+        tracing::info!(
+            node = %self.node_uid, name = %self.node.display_name, cluster = %self.node.cluster,
+            stream = %store.figures().stream, "agent started"
+        );
+
+        let (triggers, triggered) = mpsc::channel(16);
+        let scheduler = Scheduler {
+            settings: self.config.scheduling(),
+            probes,
+            host: self.host.clone(),
+            store: store.clone(),
+            status: status.clone(),
+            metrics: agent_metrics.clone(),
+            first_scan,
+        };
+        let publisher = Publisher {
+            broker: self.broker.clone(),
+            topology: Topology::new(self.config.amqp.queue_namespace.clone()),
+            store: store.clone(),
+            status: status.clone(),
+            metrics: agent_metrics.clone(),
+            heartbeat_interval: std::time::Duration::from_secs(self.config.heartbeat_interval_seconds),
+        };
+        let service = Service { store: store.clone(), status, probes: names, triggers };
+        let routes = Routes::new(AgentServiceServer::new(service));
+        let grace = self.config.common.shutdown_grace();
+
+        let mut parts: JoinSet<Result<(), Error>> = JoinSet::new();
+        let token = shutdown.child_token();
+        let serving = kit::grpc::serve(grpc, routes, readiness.clone(), grace, token.clone());
+        parts.spawn(async move { Ok(serving.await?) });
+        let administering = kit::admin::serve(admin, readiness, metrics, token.clone());
+        parts.spawn(async move { administering.await.map_err(Error::Admin) });
+        let watching = show_store(store, agent_metrics, token.clone());
+        parts.spawn(async move {
+            watching.await;
+            Ok(())
+        });
+        let scheduling = scheduler.run(triggered, token.clone());
+        parts.spawn(async move {
+            scheduling.await;
+            Ok(())
+        });
+        let publishing = publisher.run(token.clone());
+        parts.spawn(async move {
+            publishing.await;
+            Ok(())
+        });
+
+        let mut result = Ok(());
+        while let Some(ended) = parts.join_next().await {
+            // The first failure is the cause; the others end because of it.
+            let ended = ended.map_err(Error::from).and_then(|ended| ended);
+            if result.is_ok() {
+                result = ended;
+            }
+            token.cancel();
+        }
+        result
+    }
+
+    fn open_store(&self) -> Result<Store, StoreError> {
+        Store::open(crate::store::Settings {
+            folder: self.config.store_dir.clone(),
+            node: self.node.clone(),
+            node_uid: self.node_uid,
+            outbox_limit_bytes: self.config.outbox_limit_bytes,
+        })
+    }
+
+    fn probes(&self, store: &Store) -> Result<Vec<Probe>, StoreError> {
+        let sockets = store.assets(Some(AssetKind::ListeningSocket), None, usize::MAX)?;
+        Ok(probe::all(sockets.into_iter().map(|socket| socket.natural_key)))
+    }
+}
+
+async fn show_store(store: Arc<Store>, metrics: AgentMetrics, shutdown: CancellationToken) {
+    let mut changes = store.watch();
+    let mut counted = 0;
+    loop {
+        counted = metrics.show_store(&changes.borrow_and_update().clone(), counted);
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            changed = changes.changed() => if changed.is_err() { return },
+        }
+    }
+}
