@@ -112,8 +112,6 @@ struct Answer<B> {
     inner: Option<B>,
     /// The status that is still to be sent.
     last: Option<Status>,
-    /// Whether upstream has sent a status, in headers or trailers.
-    has_status: bool,
     /// Who waits for more.
     waker: Option<Waker>,
     call: Call,
@@ -134,11 +132,11 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    /// `has_status`: the headers have the status, and there is no body to come.
-    pub fn new(inner: B, deadline: Option<Instant>, call: Call, has_status: bool) -> Self {
-        let answer = Answer { inner: Some(inner), last: None, has_status, waker: None, call };
+    /// The body of an answer whose headers have no status.
+    pub fn new(inner: B, deadline: Option<Instant>, call: Call) -> Self {
+        let answer = Answer { inner: Some(inner), last: None, waker: None, call };
         let answer = Arc::new(Mutex::new(answer));
-        let timer = deadline.filter(|_| !has_status).map(|deadline| {
+        let timer = deadline.map(|deadline| {
             let answer = Arc::clone(&answer);
             let timer = async move {
                 tokio::time::sleep_until(deadline).await;
@@ -192,7 +190,6 @@ where
                     let message = format!("the answer broke off: {}", error.into());
                     answer.end(kit::status::error(Code::Unavailable, "UPSTREAM_BROKE_OFF", message, &[]));
                 }
-                Poll::Ready(None) if answer.has_status => answer.inner = None,
                 Poll::Ready(None) => {
                     let message = "the answer ended without a status";
                     answer.end(kit::status::error(Code::Internal, "UPSTREAM_WITHOUT_STATUS", message, &[]));
@@ -262,7 +259,7 @@ mod tests {
         let (mut upstream, answer) = Channel::<Bytes, Infallible>::new(1);
         let deadline = Instant::now() + Duration::from_secs(5);
         let metrics = Metrics::default();
-        let body = AnswerBody::new(answer, Some(deadline), call(&metrics), false);
+        let body = AnswerBody::new(answer, Some(deadline), call(&metrics));
         upstream.send_data(Bytes::from_static(b"x")).await.unwrap();
         let sent =
             tokio::time::timeout(Duration::from_secs(60), upstream.send_data(Bytes::from_static(b"y"))).await;
@@ -274,11 +271,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_without_a_status_gets_one() {
-        let body =
-            AnswerBody::new(Full::new(Bytes::from_static(b"x")), None, call(&Metrics::default()), false);
+        let body = AnswerBody::new(Full::new(Bytes::from_static(b"x")), None, call(&Metrics::default()));
         let collected = body.collect().await.unwrap();
         assert_eq!(Status::from_header_map(collected.trailers().unwrap()).unwrap().code(), Code::Internal);
-        let body = AnswerBody::new(Full::new(Bytes::new()), None, call(&Metrics::default()), true);
-        assert!(body.collect().await.unwrap().trailers().is_none());
     }
 }

@@ -89,18 +89,17 @@ async fn pass(shared: &Shared, request: Request<Body>) -> Response<Body> {
     };
     match answered {
         Ok(response) => {
-            let (parts, body) = response.into_parts();
-            let status = Status::from_header_map(&parts.headers);
-            if let Some(status) = &status {
-                call.end(status.code(), status.message());
-            }
-            let mut response = Response::from_parts(
-                parts,
-                Body::new(AnswerBody::new(body, deadline, call, status.is_some())),
-            );
+            let (mut parts, body) = response.into_parts();
             // A length counts the body without trailers, and gRPC has none.
-            response.headers_mut().remove(CONTENT_LENGTH);
-            response
+            parts.headers.remove(CONTENT_LENGTH);
+            if let Some(status) = Status::from_header_map(&parts.headers) {
+                // The headers are the whole answer, and must say so: grpc-go
+                // takes headers with a status and a body, be it empty, for a
+                // stream that broke off.
+                call.end(status.code(), status.message());
+                return Response::from_parts(parts, Body::empty());
+            }
+            Response::from_parts(parts, Body::new(AnswerBody::new(body, deadline, call)))
         }
         // What the client did wrong explains why the stream broke.
         Err(status) => refused(call, &fault.status().unwrap_or(status)),

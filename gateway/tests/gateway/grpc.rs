@@ -105,6 +105,26 @@ async fn a_request_too_large_is_refused_before_upstream_sees_it() {
     assert!(refused.message().contains("larger than 4194304 bytes"), "{refused:?}");
 }
 
+/// grpc-go takes headers with a status that do not end the stream for a stream
+/// that broke off, and so does grpcurl.
+#[tokio::test]
+async fn an_error_without_a_message_ends_with_its_headers() {
+    let system = System::start().await;
+    let stream = tokio::net::TcpStream::connect(system.address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    for (path, code) in [("AssetService/GetAsset", "5"), ("AssetService/Nothing", "12")] {
+        let message = get("assets/missing").encode_to_vec();
+        let mut request = Wire::Grpc.request(path, &message).map(http_body_util::Full::new);
+        *request.uri_mut() = format!("http://{}{}", system.address, request.uri()).parse().unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        assert_eq!(answer.headers()["grpc-status"], code);
+        assert!(http_body::Body::is_end_stream(answer.body()), "{path}: {answer:?}");
+    }
+    connection.abort();
+}
+
 /// Forty answers of 3 MiB that nobody reads fill the windows of their streams,
 /// and must leave room on the connections that all calls share. Their deadline
 /// ends them although nobody reads.
