@@ -37,8 +37,11 @@ fn packages_are_those_of_dpkg_query() {
     let format = "${Package}\t${Architecture}\t${Version}\t${db:Status-Status}\t${Installed-Size}\n";
     let Some(listed) = tool("dpkg-query", &["-W", "-f", format]) else { return };
     // Rule: config-files is what a removed package leaves behind; it is not there.
-    let expected: BTreeSet<String> =
-        listed.lines().filter(|line| line.split('\t').nth(3) != Some("config-files")).map(str::to_owned).collect();
+    let expected: BTreeSet<String> = listed
+        .lines()
+        .filter(|line| line.split('\t').nth(3) != Some("config-files"))
+        .map(str::to_owned)
+        .collect();
     assert!(!expected.is_empty());
     let found: BTreeSet<String> = scan("packages")
         .assets
@@ -51,7 +54,8 @@ fn packages_are_those_of_dpkg_query() {
             fields.map(String::as_str).join("\t")
         })
         .collect();
-    let zero_is_empty = |line: &String| line.strip_suffix("\t0").map_or(line.clone(), |line| format!("{line}\t"));
+    let zero_is_empty =
+        |line: &String| line.strip_suffix("\t0").map_or(line.clone(), |line| format!("{line}\t"));
     let expected: BTreeSet<String> = expected.iter().map(zero_is_empty).collect();
     assert_eq!(found, expected);
     println!("{} packages", found.len());
@@ -236,7 +240,9 @@ fn the_node_is_what_the_system_says() {
 
 #[test]
 fn disks_are_those_of_lsblk() {
-    let Some(listed) = tool("lsblk", &["--json", "--bytes", "--nodeps", "-o", "NAME,SIZE,TYPE,RO"]) else { return };
+    let Some(listed) = tool("lsblk", &["--json", "--bytes", "--nodeps", "-o", "NAME,SIZE,TYPE,RO"]) else {
+        return;
+    };
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
     // Rule: only what holds data of its own: no loop devices, memory, or drives
     // without a medium.

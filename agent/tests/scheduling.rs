@@ -113,7 +113,10 @@ async fn a_probe_that_hangs_stops_no_other_and_is_not_started_twice() {
         Ok(Scan::default())
     });
     let running = Running::start(vec![hanging, good()], u64::MAX);
-    wait_until(SOON, "the hang to be reported", async || running.error(0).contains("has not answered for 1 s")).await;
+    wait_until(SOON, "the hang to be reported", async || {
+        running.error(0).contains("has not answered for 1 s")
+    })
+    .await;
     wait_until(SOON, "the other to be recorded", async || running.recorded() == 3).await;
     wait_until(SOON, "readiness in spite of it", async || running.readiness.failing().is_empty()).await;
     let triggered = running.trigger(vec![]).await;
@@ -174,7 +177,8 @@ async fn a_change_of_a_watched_file_is_found_within_two_seconds() {
     let status = running.root.path().join("var/lib/dpkg/status");
     std::fs::create_dir_all(status.parent().unwrap()).unwrap();
     wait_until(SOON, "the first scan", async || running.readiness.failing().is_empty()).await;
-    std::fs::write(&status, "Package: a\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n").unwrap();
+    std::fs::write(&status, "Package: a\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n")
+        .unwrap();
     wait_until(Duration::from_secs(2), "the package", async || running.recorded() == 1).await;
     std::fs::write(&status, "").unwrap();
     wait_until(Duration::from_secs(2), "its end", async || running.recorded() == 0).await;
