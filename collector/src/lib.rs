@@ -47,7 +47,10 @@ pub enum Error {
     Grpc(#[from] kit::grpc::ServeError),
     /// The admin endpoint can no longer be served.
     #[error("admin endpoint: {0}")]
-    Admin(#[from] std::io::Error),
+    Admin(std::io::Error),
+    /// SIGTERM and SIGINT cannot be listened for.
+    #[error("signal handlers: {0}")]
+    Signals(std::io::Error),
 }
 
 /// The addresses it answers at.
@@ -111,6 +114,5 @@ pub async fn run(
     let consuming = broker::supervise(checked.broker, parts, conditions, stop.clone());
     let (grpc, admin, (), ()) = tokio::join!(grpc, admin, consuming, processor.keep_probing(stop.clone()));
     grpc?;
-    admin?;
-    Ok(())
+    admin.map_err(Error::Admin)
 }

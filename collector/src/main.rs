@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use collector::{Listeners, config::Config};
+use collector::{Error, Listeners, config::Config};
 use kit::settings::{SettingError, exit_usage, parse};
 
 #[tokio::main]
@@ -18,14 +18,14 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn start(config: &Config) -> Result<Result<(), collector::Error>, SettingError> {
+async fn start(config: &Config) -> Result<Result<(), Error>, SettingError> {
     kit::telemetry::init(&config.common)?;
     let checked = config.check()?;
     let grpc = kit::grpc::bind("grpc-address", config.grpc_address).await?;
     let admin = kit::grpc::bind("admin-address", config.admin_address()).await?;
     let shutdown = match kit::shutdown::on_signals() {
         Ok(shutdown) => shutdown,
-        Err(error) => return Ok(Err(error.into())),
+        Err(error) => return Ok(Err(Error::Signals(error))),
     };
     Ok(collector::run(config, checked, Listeners { grpc, admin }, shutdown).await)
 }

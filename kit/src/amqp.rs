@@ -4,7 +4,12 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use lapin::{Connection, ConnectionProperties, tcp::OwnedTLSConfig, uri::AMQPUri};
+use futures::{AsyncReadExt, AsyncWriteExt};
+use lapin::{
+    Connection, ConnectionProperties,
+    tcp::{AMQPUriTcpExt, OwnedTLSConfig},
+    uri::AMQPUri,
+};
 
 use crate::settings::{Secret, SettingError, secret};
 
@@ -12,6 +17,8 @@ use crate::settings::{Secret, SettingError, secret};
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// A silent peer is given up after two of these.
 const HEARTBEAT_SECONDS: u16 = 10;
+/// Most bytes of the broker's first frame.
+const MAX_START_BYTES: u32 = 64 * 1024;
 
 /// Where the broker is.
 #[derive(Clone, Debug, clap::Args)]
@@ -48,6 +55,9 @@ pub enum ConnectError {
     /// The broker or the network refuses.
     #[error("{0}")]
     Refused(#[from] lapin::Error),
+    /// It does not say its version, as every AMQP 0-9-1 broker does first.
+    #[error("the broker does not say its version: {0}")]
+    Version(#[from] std::io::Error),
     /// It takes too long.
     #[error("no connection within {} s", CONNECT_DEADLINE.as_secs())]
     Deadline,
@@ -93,5 +103,53 @@ impl Broker {
         let runtime = lapin::runtime::default_runtime()?;
         let connecting = Connection::connect_uri_with_config(self.uri.clone(), properties, tls, runtime);
         Ok(tokio::time::timeout(CONNECT_DEADLINE, connecting).await.map_err(|_| ConnectError::Deadline)??)
+    }
+
+    /// Version of the broker, such as `3.10.8`, by the first frame of a short
+    /// connection of its own: the client library reads it and keeps it to itself.
+    ///
+    /// # Errors
+    /// The broker cannot be reached, does not answer in time, or says nothing.
+    pub async fn version(&self) -> Result<String, ConnectError> {
+        let asking = async {
+            let runtime = lapin::runtime::default_runtime()?;
+            let tls = OwnedTLSConfig { identity: None, cert_chain: self.ca.clone() };
+            let mut stream = self.uri.connect_with_config_async(tls.as_ref(), &runtime).await?;
+            stream.write_all(b"AMQP\x00\x00\x09\x01").await?;
+            // Frame: type, channel (2 bytes), size (4 bytes), payload, end.
+            let mut head = [0; 7];
+            stream.read_exact(&mut head).await?;
+            let size = u32::from_be_bytes([head[3], head[4], head[5], head[6]]).min(MAX_START_BYTES);
+            let mut start = vec![0; size as usize];
+            stream.read_exact(&mut start).await?;
+            version_in(&start).ok_or_else(|| std::io::Error::other("no such property").into())
+        };
+        tokio::time::timeout(CONNECT_DEADLINE, asking).await.map_err(|_| ConnectError::Deadline)?
+    }
+}
+
+/// The field `version` (a long string) of the server's properties in the
+/// payload of Connection.Start.
+fn version_in(start: &[u8]) -> Option<String> {
+    const FIELD: &[u8] = b"\x07versionS";
+    let at = start.windows(FIELD.len()).position(|window| window == FIELD)? + FIELD.len();
+    let (length, rest) = start.get(at..)?.split_first_chunk::<4>()?;
+    let text = rest.get(..u32::from_be_bytes(*length) as usize)?;
+    String::from_utf8(text.to_vec()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_read_from_the_first_frame() {
+        let start = |tail: &[u8]| [b"\0\x0a\0\x0a\0\x09\0\0\0\x30\x07productS\0\0\0\x01R", tail].concat();
+        assert_eq!(version_in(&start(b"\x07versionS\0\0\0\x064.1.0!!")).as_deref(), Some("4.1.0!"));
+        for wrong in
+            [&b""[..], b"\x07version", b"\x07versionS\0\0", b"\x07versionS\0\0\0\x094.1", b"\x07versionI1234"]
+        {
+            assert_eq!(version_in(&start(wrong)), None, "{wrong:?}");
+        }
     }
 }

@@ -16,15 +16,24 @@ const MEASURE_EVERY: Duration = Duration::from_secs(5);
 /// Measurements from one look at a faulty topology to the next.
 const LOOKS: u32 = 6;
 
-/// Measures `queues` until `stop`.
+/// What there is to measure.
+pub struct Measured {
+    /// Names of the queues.
+    pub queues: Vec<String>,
+    /// What was not as it should be.
+    pub problems: Vec<Problem>,
+    /// Version of the broker.
+    pub version: String,
+}
+
+/// Measures until `stop`.
 ///
 /// # Errors
-/// The connection failed, a queue is gone, or the topology has other `problems`
+/// The connection failed, a queue is gone, or the topology has other problems
 /// than it had: in each case all is to be declared and consumed anew.
 pub async fn measure(
     connection: Arc<Connection>,
-    queues: Vec<String>,
-    problems: Vec<Problem>,
+    measured: Measured,
     parts: Arc<Parts>,
     stop: CancellationToken,
 ) -> Result<(), SessionError> {
@@ -34,8 +43,8 @@ pub async fn measure(
         if stop.run_until_cancelled(ticks.tick()).await.is_none() {
             break;
         }
-        let mut stats = Vec::with_capacity(queues.len());
-        for name in &queues {
+        let mut stats = Vec::with_capacity(measured.queues.len());
+        for name in &measured.queues {
             let options = QueueDeclareOptions::durable().passive();
             let queue = channel.queue_declare(name.as_str().into(), options, FieldTable::default()).await?;
             parts.observed.queue_depth(name, queue.message_count());
@@ -47,9 +56,9 @@ pub async fn measure(
             });
         }
         parts.status.measured(stats);
-        if !problems.is_empty() && look % LOOKS == 0 {
-            let now = topology::declare(&connection, &parts.wanted).await?;
-            if now.problems != problems {
+        if !measured.problems.is_empty() && look % LOOKS == 0 {
+            let now = topology::declare(&connection, &measured.version, &parts.wanted).await?;
+            if now.problems != measured.problems {
                 return Err(SessionError::TopologyChanged);
             }
         }

@@ -107,9 +107,11 @@ async fn session(
     conditions: &Conditions,
     shutdown: &CancellationToken,
 ) -> Result<(), SessionError> {
-    let Some(connected) = shutdown.run_until_cancelled(broker.connect()).await else { return Ok(()) };
-    let connection = Arc::new(connected?);
-    let served = serve(&connection, parts, conditions, shutdown).await;
+    let connecting = async { Ok::<_, SessionError>((broker.version().await?, broker.connect().await?)) };
+    let Some(connected) = shutdown.run_until_cancelled(connecting).await else { return Ok(()) };
+    let (version, connection) = connected?;
+    let connection = Arc::new(connection);
+    let served = serve(&connection, &version, parts, conditions, shutdown).await;
     // Whatever happened, nothing of this connection is used any more.
     let closing = connection.close(200, "done".into());
     if !matches!(tokio::time::timeout(CLOSE_DEADLINE, closing).await, Ok(Ok(()))) {
@@ -120,11 +122,12 @@ async fn session(
 
 async fn serve(
     connection: &Arc<Connection>,
+    version: &str,
     parts: &Arc<Parts>,
     conditions: &Conditions,
     shutdown: &CancellationToken,
 ) -> Result<(), SessionError> {
-    let declaring = topology::declare(connection, &parts.wanted);
+    let declaring = topology::declare(connection, version, &parts.wanted);
     let Some(declared) = shutdown.run_until_cancelled(declaring).await else { return Ok(()) };
     let declared = declared?;
     if declared.problems.is_empty() {
@@ -146,12 +149,12 @@ async fn serve(
         tasks.spawn(heartbeats::consume(connection.clone(), queue.clone(), parts.clone(), shutdown.clone()));
         queues.push(queue);
     }
-    let (parts_, stop) = (parts.clone(), shutdown.clone());
-    tasks.spawn(depth::measure(connection.clone(), queues, declared.problems, parts_, stop));
+    let measured = depth::Measured { queues, problems: declared.problems, version: version.to_owned() };
+    tasks.spawn(depth::measure(connection.clone(), measured, parts.clone(), shutdown.clone()));
 
     conditions.broker.holds();
     parts.status.connected();
-    tracing::info!(tasks = tasks.len(), "connected to the broker");
+    tracing::info!(version, tasks = tasks.len(), "connected to the broker");
     // The first error ends them all: dropping the set aborts the others.
     while let Some(ended) = tasks.join_next().await {
         ended??;

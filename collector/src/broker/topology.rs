@@ -53,17 +53,24 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Declares everything.
+/// Declares everything. `version` is that of the broker.
 ///
 /// # Errors
 /// The connection failed; a refusal is no error.
-pub async fn declare(connection: &Connection, wanted: &Wanted) -> Result<Declared, lapin::Error> {
-    let mut declaring =
-        Declaring { scratch: Scratch::new(connection), wanted, declared: Declared::default() };
+pub async fn declare(
+    connection: &Connection,
+    version: &str,
+    wanted: &Wanted,
+) -> Result<Declared, lapin::Error> {
+    let mut declaring = Declaring {
+        scratch: Scratch::new(connection),
+        wanted,
+        delivery_limit: has_delivery_limit(version),
+        declared: Declared::default(),
+    };
     declaring.exchange().await?;
-    let mut delivery_limit = true;
     for index in 0..wanted.queues {
-        declaring.event_queue(index, &mut delivery_limit).await?;
+        declaring.event_queue(index).await?;
     }
     let existing = declaring.queues_left_over().await?;
     declaring.heartbeat_queue().await?;
@@ -71,9 +78,18 @@ pub async fn declare(connection: &Connection, wanted: &Wanted) -> Result<Declare
     Ok(declaring.declared)
 }
 
+/// RabbitMQ 4 gives up a message after 20 deliveries unless the limit is -1.
+/// 3.x has no limit unless one is given, takes -1 all the same (3.10 was seen to),
+/// and then gives up every message at its second delivery.
+fn has_delivery_limit(version: &str) -> bool {
+    let major = version.split('.').next().unwrap_or_default();
+    major.parse::<u32>().is_ok_and(|major| major >= 4)
+}
+
 struct Declaring<'a> {
     scratch: Scratch<'a>,
     wanted: &'a Wanted,
+    delivery_limit: bool,
     declared: Declared,
 }
 
@@ -91,30 +107,10 @@ impl Declaring<'_> {
         Ok(())
     }
 
-    /// RabbitMQ 4 gives up a message after 20 deliveries unless told not to;
-    /// 3.x has no such limit and refuses the argument. Which one it is shows in
-    /// what it takes; `delivery_limit` remembers that for the next queue.
-    async fn event_queue(&mut self, index: u8, delivery_limit: &mut bool) -> Result<(), lapin::Error> {
+    async fn event_queue(&mut self, index: u8) -> Result<(), lapin::Error> {
         let name = self.wanted.topology.event_queue(index);
-        if *delivery_limit {
-            let mut arguments = self.event_arguments();
-            arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(-1));
-            match self.scratch.declare(&name, arguments).await {
-                Err(error) if is_refusal(&error) => {
-                    tracing::debug!(queue = name, %error, "no unlimited delivery")
-                }
-                Err(error) => return Err(error),
-                Ok(()) => {
-                    self.declared.event_queues.push(name);
-                    return Ok(());
-                }
-            }
-        }
         let declared = self.scratch.declare(&name, self.event_arguments()).await;
-        if self.refusal(&name, declared)? {
-            *delivery_limit = false;
-            self.declared.event_queues.push(name);
-        } else if self.scratch.exists(&name).await? {
+        if self.refusal(&name, declared)? || self.scratch.exists(&name).await? {
             self.declared.event_queues.push(name);
         }
         Ok(())
@@ -125,6 +121,9 @@ impl Declaring<'_> {
         arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
         arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
         arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(self.wanted.queue_max_bytes));
+        if self.delivery_limit {
+            arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(-1));
+        }
         arguments
     }
 
@@ -270,4 +269,23 @@ fn is_refusal(error: &lapin::Error) -> bool {
 fn is_missing(error: &lapin::Error) -> bool {
     let missing = AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND);
     matches!(error.kind(), ErrorKind::ProtocolError(error) if *error.kind() == missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_rabbitmq_4_and_later_has_a_delivery_limit_to_lift() {
+        for (version, limit) in [
+            ("3.10.8", false),
+            ("3.13.7", false),
+            ("4.0.0", true),
+            ("4.2.1-rc.1", true),
+            ("10.0", true),
+            ("?", false),
+        ] {
+            assert_eq!(has_delivery_limit(version), limit, "{version}");
+        }
+    }
 }

@@ -1,0 +1,14 @@
+//! The collector against a real broker, and a processor that the test owns and
+//! that implements the real contract. Each test has its own queue namespace.
+
+#![allow(clippy::unwrap_used)]
+
+mod delivery;
+mod fixture;
+mod heartbeats;
+mod outage;
+mod processor;
+mod proxy;
+mod published;
+mod statistics;
+mod topology;
