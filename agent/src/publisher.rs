@@ -197,7 +197,7 @@ impl Publisher {
                 &parcel.body,
                 message::of_batch(node, parcel),
             );
-            Ok::<_, lapin::Error>(confirm.await?.await?)
+            confirm.await?.await
         };
         let confirmation = tokio::time::timeout(CONFIRM_DEADLINE, publishing).await;
         match confirmation.map_err(|_| SessionError::Deadline)?? {
@@ -246,7 +246,7 @@ impl Publisher {
                 &body,
                 message::of_heartbeat(node, figures.stream),
             );
-            Ok::<_, lapin::Error>(confirm.await?.await?)
+            confirm.await?.await
         };
         match tokio::time::timeout(CONFIRM_DEADLINE, publishing)
             .await

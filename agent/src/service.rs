@@ -56,7 +56,10 @@ impl AgentService for Service {
 
         let store = self.store.clone();
         let read = move || store.assets(kind, after.as_ref(), count + 1);
-        let recorded = tokio::task::spawn_blocking(read).await.map_err(|_| failed())?.map_err(unavailable)?;
+        let recorded = tokio::task::spawn_blocking(read)
+            .await
+            .map_err(|_| failed())?
+            .map_err(|error| unavailable(&error))?;
 
         let (mut assets, mut bytes) = (Vec::new(), 0);
         let mut next_page_token = String::new();
@@ -138,7 +141,7 @@ fn page_size(asked: i32) -> Result<usize, GrpcStatus> {
     }
 }
 
-fn unavailable(error: StoreError) -> GrpcStatus {
+fn unavailable(error: &StoreError) -> GrpcStatus {
     tracing::error!(%error, "cannot list assets");
     let later = Duration::from_secs(5);
     kit::status::retry_later(Code::Unavailable, "STORE_FAILED", "the agent's store cannot be read", later)

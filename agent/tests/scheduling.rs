@@ -147,7 +147,8 @@ async fn what_a_failing_or_panicking_probe_found_before_stays() {
     panics.store(true, Ordering::SeqCst);
     assert_eq!(running.trigger(vec![0]).await.probes[0].error, "panicked");
     assert_eq!((running.recorded(), running.store.figures()), (2, figures));
-    (fails.store(false, Ordering::SeqCst), panics.store(false, Ordering::SeqCst));
+    fails.store(false, Ordering::SeqCst);
+    panics.store(false, Ordering::SeqCst);
     let triggered = running.trigger(vec![0]).await;
     assert_eq!((triggered.probes[0].error.as_str(), triggered.changes), ("", 0));
 }

@@ -96,7 +96,7 @@ fn parse_cpuinfo(text: &[u8]) -> Processors {
             // Arm's 32-bit kernels also have one "Processor" line, with a model.
             "processor" if value.parse::<u32>().is_ok() => found.threads += 1,
             "model name" | "cpu" | "uarch" | "Processor" if found.model.is_empty() => {
-                found.model = value.to_owned()
+                found.model = value.to_owned();
             }
             "CPU implementer" if implementer.is_empty() => implementer = value.to_owned(),
             "CPU part" if part.is_empty() => part = value.to_owned(),

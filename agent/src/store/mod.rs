@@ -359,12 +359,9 @@ impl Store {
 
     fn publish(&self, new: Figures) {
         self.figures.send_if_modified(|figures| {
-            let new = Figures { set_aside: std::mem::take(&mut figures.set_aside), ..new };
-            let changed =
-                (figures.stream, figures.last_sequence, figures.outbox_batches, figures.outbox_bytes)
-                    != (new.stream, new.last_sequence, new.outbox_batches, new.outbox_bytes);
-            *figures = new;
-            changed
+            let before = std::mem::replace(figures, new);
+            figures.set_aside.clone_from(&before.set_aside);
+            *figures != before
         });
     }
 }

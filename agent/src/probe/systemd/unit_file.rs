@@ -37,7 +37,7 @@ pub(super) fn parse_unit_file(text: &[u8]) -> UnitFile {
                 unit.has_install_rules |= !value.is_empty();
             }
             ("Install", "WantedBy" | "RequiredBy" | "UpheldBy") => {
-                unit.has_install_rules |= !value.is_empty()
+                unit.has_install_rules |= !value.is_empty();
             }
             ("Install", "Also") => unit.has_also |= !value.is_empty(),
             _ => {}
