@@ -60,7 +60,7 @@ impl Watch {
                 if ports::is_free(port) { Err("it does not listen".to_owned()) } else { Ok(()) }
             })?;
         }
-        println!("The web UI with hot reload: http://127.0.0.1:{port}. Watching the sources.");
+        println!("Watching the sources. The web UI with hot reload is at http://127.0.0.1:{port}");
         Ok(Self { sources: snapshot(checkout)? })
     }
 

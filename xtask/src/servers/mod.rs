@@ -99,10 +99,12 @@ impl Given {
         };
         let database = match self.database {
             Some(url) => url,
+            None if instance.is_running(postgres::NAME) => postgres::start(instance, &setting)?,
             None => progress.part("PostgreSQL", || postgres::start(instance, &setting))?,
         };
         let amqp = match broker {
             Broker::Given(url) => url,
+            Broker::Starting(server) if server.runs_already() => server.await_ready(interrupt)?,
             Broker::Starting(server) => progress.part("RabbitMQ", || server.await_ready(interrupt))?,
         };
         Ok(Urls { database, amqp })

@@ -101,6 +101,11 @@ pub fn start(instance: &mut Instance, setting: &Setting) -> Result<Starting, Err
 }
 
 impl Starting {
+    /// Whether there is nothing to wait for.
+    pub fn runs_already(&self) -> bool {
+        self.started.is_none()
+    }
+
     /// Waits until the broker speaks AMQP, and tells its URL.
     pub fn await_ready(self, interrupt: &Interrupt) -> Result<String, Error> {
         if let Some(mut started) = self.started {

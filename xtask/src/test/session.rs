@@ -31,7 +31,7 @@ impl Session {
         match Given::default().start(&mut instance, Durability::Thrown, interrupt, progress) {
             Ok(urls) => Ok(Self { instance, urls, _lock: lock }),
             Err(error) => {
-                system::stop(&mut instance)?;
+                clean_up(&mut instance);
                 Err(error)
             }
         }
@@ -40,9 +40,12 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let ended = system::stop(&mut self.instance).and_then(|()| reset::wipe_data(&mut self.instance));
-        if let Err(error) = ended {
-            eprintln!("cannot clean up after the tests: {error}");
-        }
+        clean_up(&mut self.instance);
+    }
+}
+
+fn clean_up(instance: &mut Instance) {
+    if let Err(error) = system::stop(instance).and_then(|()| reset::wipe_data(instance)) {
+        eprintln!("cannot clean up after the tests: {error}");
     }
 }
