@@ -306,7 +306,7 @@ async fn batches_wait_until_there_is_a_queue_to_take_them() {
     assert_eq!(fold(&batches), BTreeMap::from([("bash".to_owned(), 5)]));
     let kinds: Vec<AssetKind> = batches
         .values()
-        .flat_map(|received| received.batch.snapshots.iter().map(|snapshot| snapshot.kind()))
+        .flat_map(|received| received.batch.snapshots.iter().map(contracts::v1::Snapshot::kind))
         .collect();
     assert_eq!(kinds.len(), 8, "a snapshot of each kind, empty ones too: {kinds:?}");
     assert!(agent.stop(SOON).await.success());
