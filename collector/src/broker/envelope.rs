@@ -37,7 +37,7 @@ pub fn message_id(delivery: &Delivery) -> String {
 }
 
 /// A message that cannot be applied, with all that helps to see why.
-pub fn rejected(delivery: &Delivery, rejection: Rejection) -> RejectedMessage {
+pub fn rejected(delivery: &Delivery, rejection: &Rejection) -> RejectedMessage {
     RejectedMessage {
         reason: rejection.reason.into(),
         detail: storable(&rejection.detail),
@@ -118,7 +118,8 @@ mod tests {
 
     fn delivery(headers: FieldTable, data: Vec<u8>) -> Delivery {
         let mut delivery = Delivery::mock(1, "x".into(), "shard.1.n".into(), false, data);
-        delivery.properties = BasicProperties::default().with_headers(headers).with_message_id("m\01".into());
+        delivery.properties =
+            BasicProperties::default().with_headers(headers).with_message_id("m\x001".into());
         delivery
     }
 
@@ -143,7 +144,7 @@ mod tests {
         headers.insert("nul".into(), AMQPValue::LongString("a\0b".into()));
         let delivery = delivery(headers, vec![7; MAX_BODY_BYTES + 5]);
         let rejection = Rejection::new(DeadLetterReason::Undecodable, "x\0y");
-        let message = rejected(&delivery, rejection);
+        let message = rejected(&delivery, &rejection);
         assert_eq!(message.body.len(), MAX_BODY_BYTES);
         assert_eq!(message.body_size_bytes, MAX_BODY_BYTES as u64 + 5);
         assert_eq!(message.headers.get("routing_key").map(String::as_str), Some("shard.1.n"));

@@ -163,7 +163,7 @@ impl Intake<'_> {
                     detail,
                     "a message cannot be applied"
                 );
-                (Content::Rejected(envelope::rejected(&delivery, rejection)), Traffic::rejected())
+                (Content::Rejected(envelope::rejected(&delivery, &rejection)), Traffic::rejected())
             }
         };
         let message = QueueMessage {

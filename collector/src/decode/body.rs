@@ -37,7 +37,7 @@ impl Unpacker {
             MAX_BATCH_BYTES
         };
         if body.len() > limit {
-            return Err(too_large(format!("{} bytes on the wire", body.len())));
+            return Err(too_large(&format!("{} bytes on the wire", body.len())));
         }
         match encoding {
             None | Some("") => Ok(body),
@@ -45,25 +45,23 @@ impl Unpacker {
                 self.buffer.clear();
                 match self.context.decompress(&mut self.buffer, body) {
                     Ok(_) => Ok(&self.buffer),
-                    Err(code) if get_error_name(code) == NO_ROOM => {
-                        Err(too_large("more when decompressed".to_owned()))
-                    }
-                    Err(code) => Err(undecodable(format!("zstd: {}", get_error_name(code)))),
+                    Err(code) if get_error_name(code) == NO_ROOM => Err(too_large("more when decompressed")),
+                    Err(code) => Err(undecodable(&format!("zstd: {}", get_error_name(code)))),
                 }
             }
-            Some(other) => Err(undecodable(format!("content encoding `{other}` is not known"))),
+            Some(other) => Err(undecodable(&format!("content encoding `{other}` is not known"))),
         }
     }
 }
 
-fn too_large(what: String) -> Rejection {
+fn too_large(what: &str) -> Rejection {
     Rejection::new(
         DeadLetterReason::TooLarge,
         format!("body: {what}; a batch has at most {MAX_BATCH_BYTES} bytes"),
     )
 }
 
-fn undecodable(what: String) -> Rejection {
+fn undecodable(what: &str) -> Rejection {
     Rejection::new(DeadLetterReason::Undecodable, format!("body: {what}"))
 }
 

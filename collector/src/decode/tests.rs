@@ -81,6 +81,8 @@ fn a_right_batch_comes_out_as_it_went_in() {
 
 /// Breaks one thing in a right batch.
 type Change = fn(&mut EventBatch);
+/// The same, with something captured.
+type AnyChange = Box<dyn Fn(&mut EventBatch)>;
 
 #[test]
 fn a_broken_field_is_named() {
@@ -92,7 +94,7 @@ fn a_broken_field_is_named() {
         };
         package.version = value.to_owned();
     };
-    let table: Vec<(&str, Box<dyn Fn(&mut EventBatch)>)> = vec![
+    let table: Vec<(&str, AnyChange)> = vec![
         ("stream: is not a UUID", Box::new(|b| b.stream = "x".into())),
         ("sequence: is 0", Box::new(|b| b.sequence = 0)),
         (
@@ -158,7 +160,7 @@ fn a_broken_field_is_named() {
                 b.observations[0].details = Some(AssetDetails { details: Some(disk) });
             }),
         ),
-        ("observations[0].details.package.version: has a NUL", Box::new(move |b| package(b, "1\00"))),
+        ("observations[0].details.package.version: has a NUL", Box::new(move |b| package(b, "1\x000"))),
         (
             "observations[0].details.node.boot_time: ",
             Box::new(|b| {
@@ -293,7 +295,8 @@ fn heartbeats_follow_their_rules() {
     let mut decoder = Decoder::new().unwrap();
     assert_eq!(decoder.heartbeat(&envelope, &right.encode_to_vec()).unwrap(), (NODE, right.clone()));
 
-    let table: [(&str, fn(&mut Heartbeat)); 9] = [
+    type Change = fn(&mut Heartbeat);
+    let table: [(&str, Change); 9] = [
         ("schema_version: 2", |h| h.schema_version = 2),
         ("node: is missing", |h| h.node = None),
         ("node.uid: ", |h| h.node.as_mut().unwrap().uid = "x".into()),
