@@ -39,6 +39,8 @@ const MAX_STREAMS: u32 = 256;
 /// Flow control towards clients: a request is at most 4 MiB.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// What one stream may hold for a client that does not read.
+const SEND_BUFFER: usize = 64 * 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// After a failed accept, as with no file descriptor left, until the next.
@@ -153,6 +155,7 @@ async fn connection(stream: TcpStream, stack: Stack, shutdown: CancellationToken
                 .timer(TokioTimer::new())
                 .max_header_list_size(MAX_HEAD_BYTES as u32)
                 .max_concurrent_streams(MAX_STREAMS)
+                .max_send_buf_size(SEND_BUFFER)
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .keep_alive_interval(PING_INTERVAL)

@@ -121,7 +121,7 @@ pub fn message(descriptor: &MessageDescriptor, json: &Json, at: &str) -> Result<
     let mut seen = HashSet::new();
     for (key, value) in object {
         let Some(field) = field(descriptor, key) else {
-            return Err(Invalid::new(join(at, key), "UNKNOWN_FIELD", "there is no such field"));
+            return Err(Invalid::new(here(&join(at, key)), "UNKNOWN_FIELD", "there is no such field"));
         };
         let at = join(at, field.name());
         if !seen.insert(field.number()) {

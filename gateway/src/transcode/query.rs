@@ -51,7 +51,8 @@ fn decode(key: &str, text: &str) -> Result<String, Invalid> {
 /// The fields from the request down to the one that a key means.
 fn resolve(message: &DynamicMessage, key: &str) -> Result<Vec<FieldDescriptor>, Invalid> {
     use prost_reflect::ReflectMessage;
-    let unknown = || Invalid::new(key, "UNKNOWN_FIELD", "there is no such query parameter");
+    let place = if key.is_empty() { "query" } else { key };
+    let unknown = || Invalid::new(place, "UNKNOWN_FIELD", "there is no such query parameter");
     let mut fields: Vec<FieldDescriptor> = Vec::new();
     let mut descriptor = Some(message.descriptor());
     for name in key.split('.') {

@@ -3,7 +3,7 @@
 
 use http::Method;
 use prost::Message;
-use prost_reflect::DynamicMessage;
+use prost_reflect::{DynamicMessage, ReflectMessage};
 use serde_json::{Value as Json, json};
 
 use super::{Invalid, answer};
@@ -215,4 +215,65 @@ fn an_answer_leaves_out_defaults_but_writes_empty_lists() {
     assert_eq!(answer::write(&rpc.output, Some(&texts), b"\x52\x01a").unwrap(), br#"["a"]"#);
     assert_eq!(answer::write(&rpc.output, Some(&texts), b"").unwrap(), b"[]");
     assert!(answer::write(&rpc.output, None, b"\xff").is_err());
+}
+
+/// Requests with bytes changed, taken out and put in: each is refused with a
+/// field and a reason, or becomes a message that has a JSON form.
+#[test]
+fn mangled_requests_are_refused_or_understood() {
+    use rand::{RngExt, SeedableRng, rngs::StdRng};
+    let table = table();
+    let seeds = [
+        (
+            Method::GET,
+            "/v1/every/x",
+            "small=1&texts=a&inner.deeper.text=%C3%A4&at=2026-11-23T10:00:00Z&raw=AA==",
+            "",
+        ),
+        (Method::GET, "/v1/tree/a/b%2Fc", "mask=a.b_c&lasts=1.5s&colour=COLOUR_RED&maybe_big=5", ""),
+        (
+            Method::PUT,
+            "/v1/every/x",
+            "",
+            r#"{"inners":[{"text":"x"}],"labels":{"k":"v"},"fraction":1e5,"lasts":"3s"}"#,
+        ),
+        (
+            Method::PATCH,
+            "/v1/every/x",
+            "dry_run=true",
+            r#"{"inner":{"deeper":null},"at":"2026-11-23T10:00:00Z","second":1}"#,
+        ),
+    ];
+    let (mut understood, mut refused) = (0, 0);
+    for round in 0..20_000_u64 {
+        let mut random = StdRng::seed_from_u64(round);
+        let (method, path, query, body) = &seeds[random.random_range(0..seeds.len())];
+        let mut parts = [path.as_bytes().to_vec(), query.as_bytes().to_vec(), body.as_bytes().to_vec()];
+        for _ in 0..random.random_range(1..4) {
+            let part = &mut parts[random.random_range(0..3)];
+            let at = random.random_range(0..=part.len());
+            match random.random_range(0..3) {
+                0 => part.insert(at, random.random()),
+                1 if at < part.len() => drop(part.remove(at)),
+                _ if at < part.len() => part[at] = random.random(),
+                _ => part.push(b'%'),
+            }
+        }
+        let [path, query] = [0, 1].map(|part: usize| String::from_utf8_lossy(&parts[part]).into_owned());
+        let Ok(Route::Found { binding, segments }) = table.find(method, &path) else { continue };
+        match super::request(&table.bindings()[binding], &segments, &query, &parts[2]) {
+            Ok(message) => {
+                assert!(
+                    answer::write(&message.descriptor(), None, &message.encode_to_vec()).is_ok(),
+                    "seed {round}"
+                );
+                understood += 1;
+            }
+            Err(error) => {
+                assert!(!error.field.is_empty() && !error.problem.is_empty(), "seed {round}: {error:?}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(understood > 500 && refused > 500, "{understood} understood, {refused} refused");
 }
