@@ -20,6 +20,17 @@ pub enum Call {
     Heartbeats = 1,
 }
 
+/// What a failure means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The first since a success.
+    First,
+    /// One more of a series.
+    Again,
+    /// The one that closed the gate.
+    Closes,
+}
+
 /// Open, or closed for a reason.
 #[derive(Debug)]
 pub struct Gate {
@@ -42,13 +53,16 @@ impl Gate {
 
     /// A call that began at `began` failed. Closes the gate when ingest has
     /// done nothing but fail for the time to hold.
-    pub fn failed(&mut self, call: Call, began: Instant, now: Instant, reason: &str) {
+    pub fn failed(&mut self, call: Call, began: Instant, now: Instant, reason: &str) -> Failure {
         let failing = &mut self.failing[call as usize];
+        let first = failing.is_none();
         let since = failing.as_ref().map_or(began, |(since, _)| *since);
         *failing = Some((since, reason.to_owned()));
-        if call == Call::Ingest && now.duration_since(since) >= self.hold {
-            self.closed.get_or_insert_with(|| reason.to_owned());
+        if call == Call::Ingest && self.is_open() && now.duration_since(since) >= self.hold {
+            self.closed = Some(reason.to_owned());
+            return Failure::Closes;
         }
+        if first { Failure::First } else { Failure::Again }
     }
 
     /// A call succeeded. Does not open the gate: a late answer to a call made
@@ -91,12 +105,13 @@ mod tests {
         let mut gate = Gate::new(s(60));
         assert!(!gate.is_open());
         gate.open();
-        gate.failed(Call::Ingest, start, start + s(30), "down");
-        gate.failed(Call::Ingest, start + s(31), start + s(59), "down");
+        assert_eq!(gate.failed(Call::Ingest, start, start + s(30), "down"), Failure::First);
+        assert_eq!(gate.failed(Call::Ingest, start + s(31), start + s(59), "down"), Failure::Again);
         assert!(gate.is_open());
         assert_eq!(gate.problem(start + s(9)), None);
         assert_eq!(gate.problem(start + s(10)).as_deref(), Some("down"));
-        gate.failed(Call::Ingest, start + s(59), start + s(60), "still down");
+        let failure = gate.failed(Call::Ingest, start + s(59), start + s(60), "still down");
+        assert_eq!(failure, Failure::Closes);
         assert!(!gate.is_open());
         assert_eq!(gate.problem(start).as_deref(), Some("still down"));
         gate.succeeded(Call::Ingest);

@@ -27,7 +27,7 @@ pub use deliver::{Outcome, deliver};
 
 use crate::{
     backoff::Backoff,
-    gate::{Call, Gate},
+    gate::{Call, Failure, Gate},
     observed::Observed,
 };
 use codec::EncodedCodec;
@@ -208,15 +208,13 @@ impl Processor {
         };
         self.observed.call_failed(call, error.code());
         let reason = format!("{:?}: {}", error.code(), error.message());
-        let mut gate = self.gate();
-        let was_open = gate.is_open();
-        gate.failed(call, began, Instant::now(), &reason);
-        let closes = was_open && !gate.is_open();
-        drop(gate);
-        if closes {
-            tracing::error!(error = reason, "the processor stays away, the broker gets its messages back");
-        } else {
-            tracing::warn!(?call, error = reason, "the processor does not take what was sent, trying again");
+        let failure = self.gate().failed(call, began, Instant::now(), &reason);
+        match failure {
+            Failure::First => tracing::warn!(?call, reason, "a call to the processor failed, trying again"),
+            Failure::Again => tracing::debug!(?call, reason, "a call to the processor failed again"),
+            Failure::Closes => {
+                tracing::error!(reason, "the processor stays away, the broker gets its messages back");
+            }
         }
         self.publish();
     }

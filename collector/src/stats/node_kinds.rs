@@ -58,12 +58,20 @@ impl NodeKinds {
     }
 
     fn forget_oldest(&mut self) {
+        const TO_GO: usize = MAX_PAIRS / 10;
         let mut times: Vec<u32> = self.pairs.values().map(|pair| pair.events.last_counted()).collect();
-        let (_, tenth, _) = times.select_nth_unstable(MAX_PAIRS / 10);
-        let (tenth, mut to_go) = (*tenth, MAX_PAIRS / 10);
+        times.sort_unstable();
+        // All that are older than the last to go; of those as old as it, as
+        // many as are left.
+        let last = times[TO_GO - 1];
+        let mut as_old = TO_GO - times.partition_point(|time| *time < last);
         self.pairs.retain(|_, pair| {
-            let goes = to_go > 0 && pair.events.last_counted() <= tenth;
-            to_go -= usize::from(goes);
+            let time = pair.events.last_counted();
+            if time != last {
+                return time > last;
+            }
+            let goes = as_old > 0;
+            as_old -= usize::from(goes);
             !goes
         });
     }
@@ -109,6 +117,7 @@ mod tests {
         }
         assert!(kinds.pairs.len() <= MAX_PAIRS);
         assert!(kinds.pairs.contains_key(&(Uuid::from_u128(count - 1), 1)));
+        assert!(kinds.pairs.contains_key(&(Uuid::from_u128(count - 40_000), 1)));
         assert!(!kinds.pairs.contains_key(&(Uuid::from_u128(0), 1)));
         assert_eq!(kinds.busiest(Duration::from_secs(70)).len(), MAX_TOLD);
     }

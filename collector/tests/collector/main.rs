@@ -7,6 +7,7 @@ mod delivery;
 mod fixture;
 mod heartbeats;
 mod outage;
+mod process;
 mod processor;
 mod proxy;
 mod published;
