@@ -188,13 +188,13 @@ fn apply(
             _ => EventType::Changed,
         };
         let after = first_seen(&observed, record_time, before);
-        return (None, Some(logged(event_type, observed, after, None, Vec::new(), record_time)));
+        return (None, Some(logged(event_type, &observed, after, None, Vec::new(), record_time)));
     }
     let Some(before) = before else {
         let after = first_seen(&observed, record_time, None);
         let event_type =
             if observed.presence == Presence::Absent { EventType::Removed } else { EventType::Appeared };
-        let row = logged(event_type, observed, after.clone(), Some(after.revision), Vec::new(), record_time);
+        let row = logged(event_type, &observed, after.clone(), Some(after.revision), Vec::new(), record_time);
         return (Some(after), Some(row));
     };
     let active = before.state == AssetState::Active;
@@ -214,7 +214,7 @@ fn apply(
         }
         Presence::Absent => {
             let after = Known { version: observed.version, ..before.clone() };
-            let row = logged(EventType::Removed, observed, after.clone(), None, Vec::new(), record_time);
+            let row = logged(EventType::Removed, &observed, after.clone(), None, Vec::new(), record_time);
             (Some(after), Some(row))
         }
         Presence::Listed if active && before.state_hash == observed.state_hash => {
@@ -242,7 +242,8 @@ fn apply(
                 update_time: record_time,
                 ..before.clone()
             };
-            let row = logged(event_type, observed, after.clone(), Some(after.revision), changed, record_time);
+            let row =
+                logged(event_type, &observed, after.clone(), Some(after.revision), changed, record_time);
             (Some(after), Some(row))
         }
     }
@@ -288,7 +289,7 @@ fn removed(before: Known, version: Version, record_time: DateTime<Utc>) -> Known
 
 fn logged(
     event_type: EventType,
-    observed: Observed,
+    observed: &Observed,
     after: Known,
     revision: Option<i64>,
     changed_fields: Vec<String>,

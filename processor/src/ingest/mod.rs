@@ -195,7 +195,8 @@ fn lost_a_race(error: &QueryError) -> bool {
 }
 
 /// Whether the data itself can never be stored. A closed list: what is not on
-/// it is tried again, for ever if need be, and never given up.
+/// it (a broken constraint is our own mistake) is tried again, for ever if need
+/// be, and never given up.
 fn is_refused_data(error: &QueryError) -> bool {
     const REFUSALS: [&str; 5] = [
         "invalid byte sequence",
@@ -205,10 +206,6 @@ fn is_refused_data(error: &QueryError) -> bool {
         "index row requires",
     ];
     match error {
-        QueryError::DatabaseError(
-            DatabaseErrorKind::CheckViolation | DatabaseErrorKind::NotNullViolation,
-            _,
-        ) => true,
         QueryError::DatabaseError(DatabaseErrorKind::Unknown, information) => {
             REFUSALS.iter().any(|refusal| information.message().contains(refusal))
         }

@@ -261,7 +261,7 @@ pub async fn append_in_txn(connection: &mut AsyncPgConnection, log: &[Logged]) -
          batch_index, changed_fields, actor) \
          SELECT record_time, event_uid, type, asset_uid, kind, display_name, node_uid, natural_key, revision, \
          managed_revision, state, details, managed, observe_time, stream, sequence, batch_index, \
-         string_to_array(nullif(changed, ''), E'\\n'), 'agent' FROM unnest(",
+         coalesce(string_to_array(nullif(changed, ''), E'\\n'), '{}'), 'agent' FROM unnest(",
     )
     .binds([
         Bind::Times(log.iter().map(|row| Some(row.record_time)).collect()),

@@ -20,7 +20,7 @@ pub type Pooled = Object<AsyncPgConnection>;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
 /// Key of the advisory lock under which one replica migrates: "asset" in ASCII.
-const MIGRATION_LOCK: i64 = 0x6173_7365_74;
+const MIGRATION_LOCK: i64 = 0x0061_7373_6574;
 /// Limits of each session: no statement, lock or idle transaction holds others
 /// up for longer.
 const SESSION: &str = "SET statement_timeout = '20s'; SET lock_timeout = '10s'; \

@@ -29,7 +29,8 @@ impl FilterError {
 /// The filter is malformed, names an unknown field, or compares it with a
 /// value of another type.
 pub fn read(text: &str, schema: &Schema) -> Result<Option<Predicate>, FilterError> {
-    let read = parse::parse(text).and_then(|tree| tree.map(|tree| resolve::resolve(&tree, schema)).transpose());
+    let read =
+        parse::parse(text).and_then(|tree| tree.map(|tree| resolve::resolve(&tree, schema)).transpose());
     read.map_err(|error| {
         // People count characters, the parser bytes.
         let position = text.get(..error.position).map_or(error.position, |before| before.chars().count());

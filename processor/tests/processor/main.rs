@@ -1,0 +1,9 @@
+//! The processor against a real PostgreSQL, over real gRPC.
+
+#![allow(clippy::unwrap_used)]
+
+mod assets;
+mod bad_input;
+mod events;
+mod ingest;
+mod running;
