@@ -4,7 +4,7 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use http::{Request, Response, header::CONTENT_LENGTH};
+use http::{Request, Response, StatusCode, header::CONTENT_LENGTH};
 use tokio::time::Instant;
 use tonic::{Code, Status, body::Body};
 use tower::Service;
@@ -147,7 +147,8 @@ fn prepare(request: Request<Body>, plan: &Plan) -> (Request<Body>, Fault) {
 /// Sends a call to an upstream or to the gateway's own services.
 ///
 /// # Errors
-/// UNAVAILABLE with the reason.
+/// UNAVAILABLE with the reason, also for an answer that is not gRPC's, such as
+/// a proxy in between gives.
 pub async fn send(
     shared: &Shared,
     upstream: Upstream,
@@ -157,7 +158,12 @@ pub async fn send(
         let mut local = shared.local.clone();
         return local.call(request).await.map_err(|never| match never {});
     }
-    Ok(shared.upstreams.send(upstream, request).await?.map(Body::new))
+    let response = shared.upstreams.send(upstream, request).await?;
+    if response.status() != StatusCode::OK && !response.headers().contains_key("grpc-status") {
+        let message = format!("the answer has HTTP status {} and is not gRPC", response.status().as_u16());
+        return Err(kit::status::error(Code::Unavailable, "UPSTREAM_NOT_GRPC", message, &[]));
+    }
+    Ok(response.map(Body::new))
 }
 
 fn refused(mut call: Call, status: &Status) -> Response<Body> {

@@ -8,9 +8,12 @@ use contracts::v1::{
     overview_service_server::OverviewService,
 };
 use futures::future::join_all;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, metadata::MetadataMap};
 
-use crate::upstream::{Peer, Upstreams};
+use crate::{
+    observe::REQUEST_ID,
+    upstream::{Peer, Upstreams},
+};
 
 /// How long a part may take: a page that shows the rest is better than one
 /// that waits.
@@ -31,10 +34,10 @@ impl Overview {
 
 #[tonic::async_trait]
 impl OverviewService for Overview {
-    async fn get_overview(&self, _: Request<GetOverviewRequest>) -> Result<Response<Answer>, Status> {
-        let processor = self.upstreams.processor();
-        let collectors = join_all(self.upstreams.collectors().iter().map(stats));
-        let (inventory, collectors) = tokio::join!(inventory(processor), collectors);
+    async fn get_overview(&self, request: Request<GetOverviewRequest>) -> Result<Response<Answer>, Status> {
+        let (processor, metadata) = (self.upstreams.processor(), request.metadata());
+        let collectors = join_all(self.upstreams.collectors().iter().map(|peer| stats(peer, metadata)));
+        let (inventory, collectors) = tokio::join!(inventory(processor, metadata), collectors);
         let mut answer = Answer::default();
         match inventory {
             Ok(inventory) => answer = inventory,
@@ -50,19 +53,26 @@ impl OverviewService for Overview {
     }
 }
 
-async fn inventory(processor: &Peer) -> Result<Answer, Status> {
+async fn inventory(processor: &Peer, metadata: &MetadataMap) -> Result<Answer, Status> {
     let mut client = OverviewServiceClient::new(processor.clone());
-    in_time(client.get_overview(with_deadline(GetOverviewRequest {}))).await
+    in_time(client.get_overview(part(GetOverviewRequest {}, metadata))).await
 }
 
-async fn stats(collector: &Peer) -> Result<CollectorStats, Status> {
+async fn stats(collector: &Peer, metadata: &MetadataMap) -> Result<CollectorStats, Status> {
     let mut client = CollectorServiceClient::new(collector.clone());
-    in_time(client.get_collector_stats(with_deadline(GetCollectorStatsRequest {}))).await
+    in_time(client.get_collector_stats(part(GetCollectorStatsRequest {}, metadata))).await
 }
 
-fn with_deadline<T>(message: T) -> Request<T> {
+/// A call for one part: with its own deadline, under the ID and trace of the
+/// call for the whole.
+fn part<T>(message: T, whole: &MetadataMap) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(PART_DEADLINE);
+    for name in [REQUEST_ID, "traceparent", "tracestate"] {
+        if let Some(value) = whole.get(name) {
+            request.metadata_mut().insert(name, value.clone());
+        }
+    }
     request
 }
 

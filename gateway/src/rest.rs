@@ -252,9 +252,6 @@ async fn unary(
     {
         return Err(status);
     }
-    if parts.status != StatusCode::OK {
-        return Err(unreadable(&format!("HTTP status {}", parts.status.as_u16())));
-    }
     let collected = match Limited::new(body, MAX_ANSWER_BYTES).collect().await {
         Ok(collected) => collected,
         Err(error) if error.is::<LengthLimitError>() => {

@@ -1,5 +1,6 @@
 //! Processes that come and go, and the gateway's own end.
 
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use kit::shutdown::CancellationToken;
 use serde_json::json;
 use tokio::{
@@ -39,6 +40,39 @@ async fn a_processor_that_is_away_is_named_and_found_again() {
     let _stop_with_the_test = stop.clone().drop_guard();
     upstream::processor(TcpListener::bind(system.processor).await.unwrap(), stop).await;
     until("200 again", async || system.rest("GET", "/v1/assets/a", None).await.status == 200).await;
+}
+
+/// As a proxy in between does, or a wrong port.
+#[tokio::test]
+async fn an_upstream_that_does_not_speak_grpc_is_named() {
+    let system = System::start().await;
+    system.stop_processor.cancel();
+    until("the processor is away", async || system.rest("GET", "/v1/assets/a", None).await.status == 503)
+        .await;
+    let listener = TcpListener::bind(system.processor).await.unwrap();
+    let serving = tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let bad_gateway = hyper::service::service_fn(async |_: http::Request<hyper::body::Incoming>| {
+                http::Response::builder()
+                    .status(502)
+                    .body(http_body_util::Full::new(bytes::Bytes::from("<html>")))
+            });
+            let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(serving.serve_connection(TokioIo::new(stream), bad_gateway));
+        }
+    });
+    until("the answer is UNAVAILABLE and says so", async || {
+        let status =
+            system.call(Wire::Grpc, "AssetService/GetAsset", &json!({"name": "assets/a"})).await.unwrap_err();
+        let rest = system.rest("GET", "/v1/assets/a", None).await;
+        assert_eq!((status.code(), rest.status.as_u16()), (Code::Unavailable, 503));
+        [status.message(), &rest.json()["error"]["message"].to_string()]
+            .iter()
+            .all(|text| text.contains("HTTP status 502"))
+    })
+    .await;
+    serving.abort();
 }
 
 #[tokio::test]

@@ -1,10 +1,12 @@
 //! The same question by gRPC, gRPC-Web and REST has the same answer, errors
 //! included.
 
+use bytes::Bytes;
+use http::Request;
 use serde_json::{Value as Json, json};
 use tonic::Code;
 
-use crate::support::{System, Wire};
+use crate::support::{System, Version, Wire};
 
 /// A REST request and the call that it stands for.
 struct Question {
@@ -120,6 +122,8 @@ async fn the_overview_joins_all_and_names_what_is_missing() {
         assert_eq!(collectors, ["collector-1", "collector-2"]);
         assert!(overview.get("unavailable").is_none());
     }
+    let request = Request::get("/v1/overview").header("x-request-id", "count-9").body(Bytes::new()).unwrap();
+    assert_eq!(system.send(Version::Two, request).await.json()["deadLetters"], "9");
     system.stop_collector.cancel();
     system.stop_processor.cancel();
     crate::support::until("both are named as missing", async || {

