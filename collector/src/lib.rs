@@ -48,6 +48,9 @@ pub enum Error {
     /// The admin endpoint can no longer be served.
     #[error("admin endpoint: {0}")]
     Admin(std::io::Error),
+    /// The contracts are not what this crate was written for.
+    #[error(transparent)]
+    Contract(#[from] decode::ContractError),
     /// SIGTERM and SIGINT cannot be listened for.
     #[error("signal handlers: {0}")]
     Signals(std::io::Error),
@@ -88,6 +91,7 @@ pub async fn run(
             queues: config.queues,
             queue_max_bytes: config.queue_max_bytes,
         },
+        contract: decode::Contract::new()?,
         prefetch: config.prefetch(),
         drain: config.common.shutdown_grace(),
         processor: processor.clone(),

@@ -16,8 +16,10 @@ pub struct Common {
     /// How log lines are written.
     #[arg(long, env = "ASSETTRACK_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
-    /// What is logged: a level, or `target=level` pairs joined by commas.
-    #[arg(long, env = "ASSETTRACK_LOG_FILTER", default_value = "info")]
+    /// What is logged: a level, or `target=level` pairs joined by commas. The
+    /// broker's client is off, as it logs refusals that its callers expect and
+    /// handle.
+    #[arg(long, env = "ASSETTRACK_LOG_FILTER", default_value = "info,lapin=off")]
     pub log_filter: String,
     /// Address of /metrics, /livez and /readyz; the service's own default if
     /// it is not given.

@@ -39,7 +39,7 @@ pub async fn consume(
     parts: Arc<Parts>,
     stop: CancellationToken,
 ) -> Result<(), SessionError> {
-    let mut decoder = Decoder::new()?;
+    let mut decoder = Decoder::new(&parts.contract);
     loop {
         if stop.run_until_cancelled(parts.processor.opened()).await.is_none() {
             return Ok(());

@@ -36,7 +36,7 @@ pub async fn consume(
     parts: Arc<Parts>,
     stop: CancellationToken,
 ) -> Result<(), SessionError> {
-    let mut decoder = Decoder::new()?;
+    let mut decoder = Decoder::new(&parts.contract);
     let (channel, mut consumer) = open_consumer(&connection, &queue, PREFETCH).await?;
     let mut pending = Pending::default();
     let mut forwarded: Option<Instant> = None;

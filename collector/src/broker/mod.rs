@@ -24,9 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use topology::Wanted;
 
-use crate::{
-    backoff::Backoff, decode::ContractError, observed::Observed, processor::Processor, status::Status,
-};
+use crate::{backoff::Backoff, decode::Contract, observed::Observed, processor::Processor, status::Status};
 
 /// A connection that lasted this long was a good one: the next pause is short.
 const GOOD_AFTER: Duration = Duration::from_secs(10);
@@ -37,6 +35,8 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 pub struct Parts {
     /// What is to be declared.
     pub wanted: Wanted,
+    /// What messages are checked against.
+    pub contract: Contract,
     /// Messages that the broker may hand over a queue.
     pub prefetch: u16,
     /// How long deliveries under way may take to end after the shutdown began.
@@ -68,8 +68,6 @@ enum SessionError {
     Cancelled(String),
     #[error("the topology has changed")]
     TopologyChanged,
-    #[error(transparent)]
-    Contract(#[from] ContractError),
     #[error("a task of the connection ended early: {0}")]
     Task(#[from] tokio::task::JoinError),
 }

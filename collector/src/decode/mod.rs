@@ -15,7 +15,7 @@ use prost::Message;
 use uuid::Uuid;
 
 pub use rejection::Rejection;
-pub use text::ContractError;
+pub use text::{Contract, ContractError};
 
 use body::Unpacker;
 use text::NulFinder;
@@ -47,11 +47,8 @@ pub struct Decoder {
 
 impl Decoder {
     /// A decoder for the contracts of this build.
-    ///
-    /// # Errors
-    /// The contracts are not what this crate was written for.
-    pub fn new() -> Result<Self, ContractError> {
-        Ok(Self { unpacker: Unpacker::default(), nul: NulFinder::new()? })
+    pub fn new(contract: &Contract) -> Self {
+        Self { unpacker: Unpacker::default(), nul: NulFinder::new(contract) }
     }
 
     /// Decodes the body of an event queue's message; answers the node too.

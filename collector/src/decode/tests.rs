@@ -9,7 +9,7 @@ use prost::Message;
 use prost_types::Timestamp;
 use uuid::Uuid;
 
-use super::{Decoder, Envelope, Rejection};
+use super::{Contract, Decoder, Envelope, Rejection};
 
 const NODE: Uuid = Uuid::from_u128(0x1368ea7e_dfe3_5393_9a69_91e01a346240);
 
@@ -64,8 +64,12 @@ fn envelope() -> Envelope {
     }
 }
 
+fn decoder() -> Decoder {
+    Decoder::new(&Contract::new().unwrap())
+}
+
 fn decode(envelope: &Envelope, batch: &EventBatch) -> Result<EventBatch, Rejection> {
-    Decoder::new().unwrap().batch(envelope, &batch.encode_to_vec()).map(|(_, batch)| batch)
+    decoder().batch(envelope, &batch.encode_to_vec()).map(|(_, batch)| batch)
 }
 
 #[test]
@@ -73,7 +77,7 @@ fn a_right_batch_comes_out_as_it_went_in() {
     assert_eq!(decode(&envelope(), &batch()).unwrap(), batch());
     let body = zstd::bulk::compress(&batch().encode_to_vec(), 3).unwrap();
     let packed = Envelope { content_encoding: Some("zstd".into()), ..envelope() };
-    let (node, decoded) = Decoder::new().unwrap().batch(&packed, &body).unwrap();
+    let (node, decoded) = decoder().batch(&packed, &body).unwrap();
     assert_eq!((node, decoded), (NODE, batch()));
     let empty_listing = EventBatch { observations: Vec::new(), ..batch() };
     assert_eq!(decode(&envelope(), &empty_listing).unwrap(), empty_listing);
@@ -240,7 +244,7 @@ fn who_speaks_must_be_told_the_same_everywhere() {
 
 #[test]
 fn what_is_no_batch_says_so() {
-    let mut decoder = Decoder::new().unwrap();
+    let mut decoder = decoder();
     let foreign = decoder.batch(&envelope(), b"\xff\xff\xff{json}").unwrap_err();
     assert_eq!(foreign.reason, DeadLetterReason::Undecodable);
     for version in [0, 2, u32::MAX] {
@@ -256,7 +260,7 @@ fn what_is_no_batch_says_so() {
 /// decoder is as good afterwards as before.
 #[test]
 fn torn_bodies_are_survived() {
-    let mut decoder = Decoder::new().unwrap();
+    let mut decoder = decoder();
     let body = batch().encode_to_vec();
     let packed = zstd::bulk::compress(&body, 3).unwrap();
     for (encoding, whole) in [(None, &body), (Some("zstd".to_owned()), &packed)] {
@@ -292,7 +296,7 @@ fn heartbeats_follow_their_rules() {
         outbox_bytes: 0,
     };
     let envelope = Envelope { routing_key: heartbeat_key(NODE), ..Default::default() };
-    let mut decoder = Decoder::new().unwrap();
+    let mut decoder = decoder();
     assert_eq!(decoder.heartbeat(&envelope, &right.encode_to_vec()).unwrap(), (NODE, right.clone()));
 
     type Change = fn(&mut Heartbeat);

@@ -5,6 +5,12 @@ use contracts::v1::AssetDetails;
 use prost::Message;
 use prost_reflect::{DescriptorError, DescriptorPool, DynamicMessage, MessageDescriptor, Value};
 
+/// What the contracts say of details; read once, cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Contract {
+    details: MessageDescriptor,
+}
+
 /// Looks for NUL in any string field of any kind of details, also in those
 /// that are added to the contract later.
 pub struct NulFinder {
@@ -23,7 +29,7 @@ pub enum ContractError {
     NoDetails,
 }
 
-impl NulFinder {
+impl Contract {
     /// Reads the descriptors.
     ///
     /// # Errors
@@ -32,7 +38,14 @@ impl NulFinder {
         let pool = DescriptorPool::decode(contracts::DESCRIPTOR_SET)?;
         let details =
             pool.get_message_by_name("assettrack.v1.AssetDetails").ok_or(ContractError::NoDetails)?;
-        Ok(Self { details, encoded: Vec::new() })
+        Ok(Self { details })
+    }
+}
+
+impl NulFinder {
+    /// One with a buffer of its own.
+    pub fn new(contract: &Contract) -> Self {
+        Self { details: contract.details.clone(), encoded: Vec::new() }
     }
 
     /// Path of the first string that has a NUL, such as `package.version`.
@@ -117,7 +130,7 @@ mod tests {
             (Details::Node(NodeDetails { boot_time: Some(Default::default()), ..Default::default() }), None),
             (Details::Node(NodeDetails::default()), None),
         ];
-        let mut finder = NulFinder::new().unwrap();
+        let mut finder = NulFinder::new(&Contract::new().unwrap());
         for (details, path) in table {
             let details = AssetDetails { details: Some(details) };
             assert_eq!(finder.find(&details).as_deref(), path, "{details:?}");
