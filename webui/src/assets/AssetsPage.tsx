@@ -1,5 +1,5 @@
 import { Code } from "@connectrpc/connect";
-import { Link, useSearchParams } from "react-router";
+import { Link } from "react-router";
 import { curl, grpcurl } from "../calls/commands";
 import { CopyCalls } from "../calls/CopyCalls";
 import { isCode, problemOf } from "../errors/problem";
@@ -9,6 +9,7 @@ import { FreshnessNote } from "../freshness/FreshnessNote";
 import { QueryView } from "../freshness/QueryView";
 import { FilterHelp } from "../search/FilterHelp";
 import { SearchBox } from "../search/SearchBox";
+import { useSearchInUrl } from "../search/useSearchInUrl";
 import { LoadMore } from "../shell/LoadMore";
 import { Page } from "../shell/Page";
 import { AssetTable } from "./AssetTable";
@@ -31,15 +32,11 @@ const EXAMPLES = [
 ] as const;
 
 export default function AssetsPage() {
-  const [params, setParams] = useSearchParams();
-  const search = searchOfParams(params);
+  const [search, change] = useSearchInUrl(searchOfParams, paramsOfSearch);
   const filter = filterOfSearch(search);
   const query = useAssets(filter, search.deleted);
   const pages = query.data?.pages ?? [];
   const live = isLive(pages.length);
-
-  const change = (part: Partial<AssetSearch>, replace = false) =>
-    setParams(paramsOfSearch({ ...search, ...part }), { replace });
 
   const refused = isCode(query.error, Code.InvalidArgument) ? problemOf(query.error) : undefined;
   return (
@@ -62,7 +59,7 @@ export default function AssetsPage() {
         label="Search assets by words or filter"
         placeholder="Words, or a filter such as kind=PACKAGE AND display_name=bash"
         value={search.text}
-        onSearch={(text, { replace }) => change({ text }, replace)}
+        onSearch={(text, how) => change({ text }, how)}
         refused={refused}
       />
       <Facets search={search} onChange={change} />
@@ -83,7 +80,7 @@ export default function AssetsPage() {
           {() => {
             const assets = pages.flatMap((page) => page.assets);
             if (assets.length === 0) {
-              return <NothingFound filtered={filter !== ""} onReset={() => setParams({})} />;
+              return <NothingFound filtered={filter !== ""} />;
             }
             return (
               <div className={query.isPlaceholderData ? "is-old" : undefined}>
@@ -175,7 +172,7 @@ function Choice({ text, chosen, onChoose }: ChoiceProps) {
   );
 }
 
-function NothingFound({ filtered, onReset }: { filtered: boolean; onReset: () => void }) {
+function NothingFound({ filtered }: { filtered: boolean }) {
   if (!filtered) {
     return (
       <p className="empty">
@@ -186,9 +183,7 @@ function NothingFound({ filtered, onReset }: { filtered: boolean; onReset: () =>
   return (
     <p className="empty">
       Nothing matches.{" "}
-      <button type="button" className="link" onClick={onReset}>
-        Show all assets
-      </button>
+      <Link to="/assets">Show all assets</Link>
     </p>
   );
 }

@@ -71,14 +71,17 @@ export function EventTable({ events, onNode = false }: Props) {
   );
 }
 
-/** Last parts of the paths; the whole ones on hover. */
+/** What every path of its kind begins with. */
+const PREFIX = /^(details\.\w+|managed)\./;
+
+/** The paths without what they all begin with; the whole ones on hover. */
 function ChangedFields({ paths }: { paths: readonly string[] }) {
   if (paths.length === 0) {
     return null;
   }
   return (
     <span title={paths.join("\n")}>
-      {paths.map((path) => path.slice(path.lastIndexOf(".") + 1)).join(", ")}
+      {paths.map((path) => path.replace(PREFIX, "")).join(", ")}
     </span>
   );
 }

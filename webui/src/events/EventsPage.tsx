@@ -1,6 +1,5 @@
 import { Code } from "@connectrpc/connect";
 import { useState } from "react";
-import { useSearchParams } from "react-router";
 import { curl, grpcurl } from "../calls/commands";
 import { CopyCalls } from "../calls/CopyCalls";
 import { isCode, problemOf } from "../errors/problem";
@@ -10,11 +9,12 @@ import { FreshnessNote } from "../freshness/FreshnessNote";
 import { QueryView } from "../freshness/QueryView";
 import { FilterHelp } from "../search/FilterHelp";
 import { SearchBox } from "../search/SearchBox";
+import { useSearchInUrl } from "../search/useSearchInUrl";
 import { LoadMore } from "../shell/LoadMore";
 import { Page } from "../shell/Page";
 import { EventTable } from "./EventTable";
 import { EVENTS_EVERY_MS, useEvents } from "./queries";
-import { type EventSearch, filterOfSearch, paramsOfSearch, searchOfParams } from "./search";
+import { filterOfSearch, paramsOfSearch, searchOfParams } from "./search";
 
 const EXAMPLES = [
   ["type=REMOVED AND kind=PACKAGE", "packages that went"],
@@ -23,15 +23,11 @@ const EXAMPLES = [
 ] as const;
 
 export default function EventsPage() {
-  const [params, setParams] = useSearchParams();
+  const [search, change] = useSearchInUrl(searchOfParams, paramsOfSearch);
   const [live, setLive] = useState(true);
-  const search = searchOfParams(params);
   const filter = filterOfSearch(search);
   const query = useEvents(filter, live);
   const pages = query.data?.pages ?? [];
-
-  const change = (part: Partial<EventSearch>, replace = false) =>
-    setParams(paramsOfSearch({ ...search, ...part }), { replace });
 
   const refused = isCode(query.error, Code.InvalidArgument) ? problemOf(query.error) : undefined;
   const paused = pausedBecause(live, pages.length);
@@ -51,7 +47,7 @@ export default function EventsPage() {
         label="Search events by words or filter"
         placeholder="Words, or a filter such as type=REMOVED AND kind=PACKAGE"
         value={search.text}
-        onSearch={(text, { replace }) => change({ text }, replace)}
+        onSearch={(text, how) => change({ text }, how)}
         refused={refused}
       />
       <div className="facets">

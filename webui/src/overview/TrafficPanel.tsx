@@ -6,7 +6,7 @@ import type { CollectorStats } from "../gen/assettrack/v1/collector_service_pb";
 import { KindTag } from "../shell/Badge";
 import { busiest } from "./rollup";
 
-const MOST = 10;
+const MOST = 6;
 
 /** Where events come from. */
 export function TrafficPanel({ collectors }: { collectors: readonly CollectorStats[] }) {

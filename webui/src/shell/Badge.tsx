@@ -28,7 +28,7 @@ export function StateBadge({ state, deleted }: { state: AssetState; deleted?: bo
   }
   switch (state) {
     case AssetState.UNSPECIFIED:
-      return <span className="faint">recorded</span>;
+      return <Badge tone="plain" text="RECORDED" />;
     case AssetState.ACTIVE:
       return <Badge tone="good" text={stateName(state)} />;
     default:
