@@ -95,6 +95,7 @@ pub fn data_directory(account: Option<&Account>, preferred: &Path, tag: &str) ->
             fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o755))
                 .on("open to others", &elsewhere)?;
         }
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).on("close to others", directory)?;
         let Some(account) = account else { return Ok(directory.clone()) };
         account.own(directory)?;
         if account.can_reach(directory) {

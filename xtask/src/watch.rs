@@ -88,7 +88,7 @@ impl Watch {
         if changed.iter().any(|path| is_proto(Path::new(path)))
             && let Some(node) = Node::find(checkout)
         {
-            let log = instance.log("webui-stubs");
+            let log = checkout.local()?.join("log/build/stubs.log");
             progress.part("stubs generated", || {
                 crate::command::run_quietly(node.npm(checkout).args(["run", "generate"]), &log, interrupt)
             })?;

@@ -22,7 +22,7 @@ pub fn build(node: &Node, checkout: &Checkout, interrupt: &Interrupt) -> Result<
     install_packages(node, checkout, interrupt)?;
     // Of before the build: a change during it makes the next one build again.
     let sources = sources(checkout)?;
-    let log = checkout.local()?.join("log/webui-build.log");
+    let log = checkout.local()?.join("log/build/webui.log");
     command::run_quietly(node.npm(checkout).args(["run", "build"]), &log, interrupt)?;
     let stamp = build_stamp(checkout);
     fs::write(&stamp, sources).on("write", &stamp)
@@ -37,7 +37,7 @@ pub fn install_packages(node: &Node, checkout: &Checkout, interrupt: &Interrupt)
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == lock) {
         return Ok(());
     }
-    let log = checkout.local()?.join("log/webui-packages.log");
+    let log = checkout.local()?.join("log/build/webui-packages.log");
     command::run_quietly(node.npm(checkout).args(["ci", "--no-audit", "--no-fund"]), &log, interrupt)?;
     // Not made where the lock file names nothing.
     fs::create_dir_all(&modules).on("make", &modules)?;

@@ -82,7 +82,7 @@ impl Node {
 pub fn install(checkout: &Checkout, interrupt: &Interrupt, progress: &Progress) -> Result<(), Error> {
     let Some(python) = python() else { return Ok(()) };
     let environment = environment(checkout);
-    let log = checkout.local()?.join("log/node-install.log");
+    let log = checkout.local()?.join("log/build/node.log");
     progress.say(&format!("missing: Node.js {}.{} or newer", OLDEST.0, OLDEST.1));
     progress.say(&format!("installing it into {}: pip install '{PACKAGE}'", environment.display()));
     // What an interrupted installation left is replaced.

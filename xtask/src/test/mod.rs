@@ -67,10 +67,13 @@ fn steps(
         // Ends with this function, whichever way that ends.
         session = report.prepare("private servers", || Session::start(checkout, interrupt, &progress))?;
     }
-    let mut built = None;
-    if servers_needed {
-        built = report.prepare("build of services and tests", || rust::build(checkout, interrupt))?;
-    }
+    let built = match (selection.has(RUST), servers_needed) {
+        (true, _) => report.prepare("build of services and tests", || rust::build(checkout, interrupt))?,
+        (false, true) => {
+            report.prepare("build of services", || crate::build::services(checkout, interrupt))?
+        }
+        (false, false) => None,
+    };
     if selection.has(RUST) {
         match (&session, built) {
             (Some(session), Some(())) => {

@@ -10,8 +10,8 @@ use crate::{
     test::{Counts, libtest::Libtest, session::Session},
 };
 
-/// Builds every binary, which system tests run, and the tests with them: built
-/// apart, what both depend on would be compiled twice.
+/// Builds every binary and every test, which runs them: built apart, what both
+/// depend on would be compiled twice.
 pub fn build(checkout: &Checkout, interrupt: &Interrupt) -> Result<(), Error> {
     command::run(checkout.cargo().args(["build", "--workspace", "--bins", "--lib", "--tests"]), interrupt)
 }
