@@ -38,7 +38,11 @@ pub fn install_packages(node: &Node, checkout: &Checkout, interrupt: &Interrupt)
         return Ok(());
     }
     let log = checkout.local()?.join("log/build/webui-packages.log");
-    command::run_quietly(node.npm(checkout).args(["ci", "--no-audit", "--no-fund"]), &log, interrupt)?;
+    command::run_quietly(
+        node.npm(checkout).args(["ci", "--include=dev", "--no-audit", "--no-fund"]),
+        &log,
+        interrupt,
+    )?;
     // Not made where the lock file names nothing.
     fs::create_dir_all(&modules).on("make", &modules)?;
     fs::write(&stamp, lock).on("write", &stamp)
