@@ -93,6 +93,14 @@ impl Broker {
         format!("{}:{}", self.uri.authority.host, self.uri.authority.port)
     }
 
+    /// Asks for frames of at most `bytes`, at least 4,096. The client keeps 32
+    /// frames in each direction in memory: 8 MiB with the broker's 128 KiB.
+    #[must_use]
+    pub fn with_frame_max(mut self, bytes: u32) -> Self {
+        self.uri.query.frame_max = Some(bytes);
+        self
+    }
+
     /// Connects once, within 10 s.
     ///
     /// # Errors

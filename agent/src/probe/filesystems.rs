@@ -127,6 +127,9 @@ fn parse_line(line: &[u8]) -> Option<FilesystemDetails> {
     let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
     let separator = words.iter().skip(6).position(|word| word == b"-")? + 6;
     let (root, mount_point, options) = (words[3], words[4], words[5]);
+    if !mount_point.starts_with(b"/") {
+        return None;
+    }
     let (kind, source) = (words.get(separator + 1)?, words.get(separator + 2)?);
     let super_options = words.get(separator + 3).copied().unwrap_or_default();
 

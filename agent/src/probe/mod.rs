@@ -105,6 +105,12 @@ impl Probe {
         let mut scan = (self.scan)(host)?;
         let cut: Vec<String> = scan.assets.iter_mut().filter_map(ScannedAsset::limit).collect();
         scan.warnings.extend(cut);
+        // A name that was nothing but control characters, say.
+        let all = scan.assets.len();
+        scan.assets.retain(|asset| !asset.natural_key.is_empty());
+        if scan.assets.len() < all {
+            scan.warnings.push(format!("{} without a name are left out", all - scan.assets.len()));
+        }
         if scan.warnings.len() > MAX_WARNINGS {
             let more = scan.warnings.len() - MAX_WARNINGS;
             scan.warnings.truncate(MAX_WARNINGS);
@@ -134,3 +140,6 @@ pub fn all(known_sockets: impl IntoIterator<Item = String>) -> Vec<Probe> {
         }),
     ]
 }
+
+#[cfg(test)]
+mod mutation;
