@@ -14,16 +14,20 @@ interface Props {
   everyMs: number;
   /** Why it does not refresh by itself, such as `paused`. */
   paused?: string | undefined;
+  /** Whether the newest answer lacks a part. */
+  partial?: boolean;
 }
 
 /** Says how old a view is, and lets it be refreshed. */
-export function FreshnessNote({ query, everyMs, paused }: Props) {
+export function FreshnessNote({ query, everyMs, paused, partial = false }: Props) {
   const now = useDeviceNow();
   const freshness = freshnessOf(query, paused ? 0 : everyMs, now);
+  const look = freshness.state === "fresh" && partial ? "partial" : freshness.state;
   return (
     <div className="freshness">
-      <span className={`freshness-state is-${freshness.state}`}>
+      <span className={`freshness-state is-${look}`}>
         {textOf(freshness, now)}
+        {look === "partial" && ", in part"}
         {paused && freshness.state === "fresh" && <span className="faint"> · {paused}</span>}
       </span>
       <button type="button" onClick={() => query.refetch()} aria-disabled={query.isFetching}>

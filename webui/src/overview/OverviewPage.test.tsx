@@ -32,6 +32,7 @@ test("a part that does not answer is named, and nothing is claimed about it", as
   for (const name of ["Healthy nodes", "Events in the last hour", "Dead letters"]) {
     expect(within(tile(name)).getByText("–")).toBeTruthy();
   }
+  expect(screen.getByText(/, in part/)).toBeTruthy();
   expect(screen.getByText("Cannot be told at the moment.")).toBeTruthy();
   expect(tile("Collectors consuming").className).toContain("is-bad");
 });

@@ -18,7 +18,16 @@ import { TrafficPanel } from "./TrafficPanel";
 export default function OverviewPage() {
   const query = useOverview();
   return (
-    <Page title="Overview" aside={<FreshnessNote query={query} everyMs={OVERVIEW_EVERY_MS} />}>
+    <Page
+      title="Overview"
+      aside={
+        <FreshnessNote
+          query={query}
+          everyMs={OVERVIEW_EVERY_MS}
+          partial={(query.data?.unavailable.length ?? 0) > 0}
+        />
+      }
+    >
       <QueryView query={query} what="The overview could not be read">
         {(overview) => <Content overview={overview} />}
       </QueryView>
