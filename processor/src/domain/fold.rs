@@ -204,7 +204,7 @@ fn apply(
             let changed = vec!["state".to_owned()];
             let row = logged(
                 EventType::Removed,
-                observed,
+                &observed,
                 after.clone(),
                 Some(after.revision),
                 changed,

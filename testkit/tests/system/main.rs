@@ -1,0 +1,7 @@
+//! The whole system: real processes, PostgreSQL and RabbitMQ.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod faults;
+mod node_life;
+mod system;
