@@ -89,6 +89,7 @@ impl Publisher {
     pub async fn run(self, shutdown: CancellationToken) {
         let mut back_off = FIRST_BACK_OFF;
         loop {
+            let began = Instant::now();
             let mut confirmed_any = false;
             let ended = tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -98,7 +99,8 @@ impl Publisher {
             let Err(error) = ended;
             tracing::warn!(%error, broker = %self.broker.address(), "not connected to the broker, batches wait in the outbox");
             self.status.disconnected(error.to_string());
-            if confirmed_any {
+            // A session that did some good: what ended it is news.
+            if confirmed_any || began.elapsed() > LONGEST_BACK_OFF {
                 back_off = FIRST_BACK_OFF;
             }
             let wait = back_off.mul_f64(rand::random_range(0.5..=1.0));
@@ -118,7 +120,6 @@ impl Publisher {
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         // The first confirm shows that the exchange is there and may be written to.
         self.heartbeat(&channel).await?;
-        *confirmed_any = true;
         tracing::info!(broker = %self.broker.address(), "connected to the broker");
         self.status.connected();
         self.metrics.broker_connected.set(1);
@@ -155,6 +156,7 @@ impl Publisher {
                         sequences.push(more?);
                     }
                     self.confirm(sequences).await?;
+                    *confirmed_any = true;
                 }
                 _ = beat.tick() => self.heartbeat(&channel).await?,
                 changed = figures.changed() => {
