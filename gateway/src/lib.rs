@@ -3,6 +3,14 @@
 //! One table, built at start from the descriptors, says which process answers
 //! an RPC and how REST reaches it; so a new RPC needs no code here. gRPC bodies
 //! pass through without being decoded.
+//!
+//! REST is the AIP's: JSON as ProtoJSON has it (camelCase, 64-bit integers as
+//! strings, defaults left out, but an empty list at the top written as `[]`);
+//! errors as AIP-193 has them, with ErrorInfo and RequestInfo. Stricter than
+//! others: an unknown or doubled field or query parameter is an error that
+//! names it. The path wins over the body; a PATCH without a mask writes what
+//! its JSON names. `grpc-timeout` and `x-request-id` are taken, and each answer
+//! has `x-request-id`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

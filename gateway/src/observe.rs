@@ -145,7 +145,8 @@ impl Call {
             .get_or_create(&ProtocolLabels { protocol, method: method.clone() })
             .observe(elapsed.as_secs_f64());
         self.metrics.calls.get_or_create(&CallLabels { protocol, method, code: code_text }).inc();
-        let (method, request_id, milliseconds) = (&self.method, &self.request_id, elapsed.as_millis());
+        let (method, request_id) = (&self.method, &self.request_id);
+        let milliseconds = elapsed.as_secs_f64() * 1000.0;
         match code {
             Code::Ok => {
                 tracing::debug!(protocol, method, code = code_text, %request_id, milliseconds, "call");
