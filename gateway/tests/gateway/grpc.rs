@@ -141,14 +141,14 @@ async fn clients_that_stop_reading_do_not_hold_up_others() {
         let mut request =
             Wire::Grpc.request("AssetService/ListAssets", &message).map(http_body_util::Full::new);
         *request.uri_mut() = format!("http://{}{}", system.address, request.uri()).parse().unwrap();
-        request.headers_mut().insert("grpc-timeout", "4S".parse().unwrap());
+        request.headers_mut().insert("grpc-timeout", "8S".parse().unwrap());
         unread.push(sender.send_request(request).await.unwrap());
     }
-    let started = std::time::Instant::now();
     for _ in 0..20 {
         system.call(Wire::Grpc, "AssetService/GetAsset", &json!({"name": "assets/a"})).await.unwrap();
     }
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    let all_unread = !system.metrics().await.contains(r#"ListAssets",code="#);
+    assert!(all_unread, "the others had to wait for the end of those that nobody reads");
     crate::support::until("the deadline has ended all forty", async || {
         system
             .metrics()
