@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use contracts::v1::{ReceivedHeartbeat, RecordHeartbeatsRequest};
+use contracts::v1::{Heartbeat, ReceivedHeartbeat, RecordHeartbeatsRequest};
 use futures::StreamExt;
 use kit::queue::HEARTBEAT_TTL_MILLIS;
 use lapin::{Channel, Connection, message::Delivery, options::BasicAckOptions};
@@ -71,7 +71,7 @@ pub async fn consume(
 /// the broker hands over at most.
 #[derive(Default)]
 struct Pending {
-    newest: HashMap<Uuid, (Instant, ReceivedHeartbeat)>,
+    newest: HashMap<Uuid, (Instant, Heartbeat)>,
     /// The newest delivery; all up to it are here, superseded or bad.
     last_tag: Option<u64>,
 }
@@ -82,9 +82,7 @@ impl Pending {
         let along = envelope::envelope(delivery);
         match decoder.heartbeat(&along, &delivery.data) {
             Ok((node, heartbeat)) => {
-                let received =
-                    ReceivedHeartbeat { heartbeat: Some(heartbeat), receive_time: Some(kit::time::now()) };
-                if self.newest.insert(node, (Instant::now(), received)).is_some() {
+                if self.newest.insert(node, (Instant::now(), heartbeat)).is_some() {
                     parts.observed.heartbeats("superseded", 1);
                 }
             }
@@ -105,8 +103,11 @@ impl Pending {
 }
 
 async fn forward(parts: &Parts, channel: &Channel, pending: &mut Pending) -> Result<(), SessionError> {
-    let heartbeats: Vec<ReceivedHeartbeat> =
-        pending.newest.values().map(|(_, received)| received.clone()).collect();
+    let held = |(received, heartbeat): &(Instant, Heartbeat)| ReceivedHeartbeat {
+        heartbeat: Some(heartbeat.clone()),
+        held_for: received.elapsed().try_into().ok(),
+    };
+    let heartbeats: Vec<ReceivedHeartbeat> = pending.newest.values().map(held).collect();
     let count = heartbeats.len();
     let request = RecordHeartbeatsRequest { collector: parts.status.collector().to_owned(), heartbeats };
     if parts.processor.record_heartbeats(request).await.is_err() {

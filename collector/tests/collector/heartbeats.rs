@@ -62,7 +62,7 @@ async fn the_newest_heartbeat_of_each_node_is_forwarded_and_silence_too() {
     })
     .await;
     assert!(all.len() < 20, "{} heartbeats forwarded of 21", all.len());
-    assert!(all.iter().all(|beat| beat.receive_time.is_some()));
+    assert!(all.iter().all(|beat| beat.held_for.is_some()));
     let name = processor.seen().heartbeats[0].collector.clone();
     assert_eq!(name, collector.stats().await.collector);
     assert!(name.ends_with(&format!("/{}", std::process::id())), "{name}");

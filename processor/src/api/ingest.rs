@@ -97,5 +97,6 @@ fn beat(index: usize, received: &contracts::v1::ReceivedHeartbeat) -> Result<Bea
         interval_seconds: i32::try_from(heartbeat.interval_seconds.clamp(1, 3600)).unwrap_or(15),
         last_sequence: heartbeat.last_sequence,
         outbox_batches: i64::try_from(heartbeat.outbox_batches).unwrap_or(i64::MAX),
+        held_for_seconds: received.held_for.map_or(0, |held| held.seconds.clamp(0, 3600)),
     })
 }

@@ -88,6 +88,7 @@ pub struct Beat {
     pub interval_seconds: i32,
     pub last_sequence: i64,
     pub outbox_batches: i64,
+    pub held_for_seconds: i64,
 }
 
 /// Records heartbeats and that a collector delivered them, by the database's
@@ -112,7 +113,8 @@ pub async fn record_beats_in_txn(
     let upsert = Sql::new(
         "INSERT INTO node (uid, cluster, display_name, stream, agent_version, heartbeat_interval_seconds, \
          last_sequence, outbox_batches, heartbeat_time, create_time) \
-         SELECT *, clock_timestamp(), clock_timestamp() FROM unnest(",
+         SELECT uid, cluster, display_name, stream, agent_version, heartbeat_interval_seconds, last_sequence, \
+         outbox_batches, clock_timestamp() - make_interval(secs => held_for), clock_timestamp() FROM unnest(",
     )
     .binds([
         Bind::Uuids(beats.iter().map(|beat| beat.uid).collect()),
@@ -123,9 +125,11 @@ pub async fn record_beats_in_txn(
         Bind::Integers(beats.iter().map(|beat| beat.interval_seconds).collect()),
         Bind::BigInts(beats.iter().map(|beat| beat.last_sequence).collect()),
         Bind::BigInts(beats.iter().map(|beat| beat.outbox_batches).collect()),
+        Bind::BigInts(beats.iter().map(|beat| beat.held_for_seconds).collect()),
     ])
     .text(
-        ") AS beat (uid) ORDER BY uid ON CONFLICT (uid) DO UPDATE SET cluster = excluded.cluster, \
+        ") AS beat (uid, cluster, display_name, stream, agent_version, heartbeat_interval_seconds, \
+         last_sequence, outbox_batches, held_for) ORDER BY uid ON CONFLICT (uid) DO UPDATE SET cluster = excluded.cluster, \
          display_name = excluded.display_name, stream = excluded.stream, \
          agent_version = excluded.agent_version, \
          heartbeat_interval_seconds = excluded.heartbeat_interval_seconds, \

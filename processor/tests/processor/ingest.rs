@@ -181,7 +181,7 @@ async fn heartbeats_make_nodes_healthy() {
             interval_seconds: 15,
             ..Heartbeat::default()
         }),
-        receive_time: None,
+        held_for: None,
     });
     running.ingest().record_heartbeats(request).await.unwrap();
     let node = nodes().await.remove(0);
