@@ -82,7 +82,7 @@ impl Agent {
         let metrics = Metrics::default();
         let agent_metrics = AgentMetrics::new(&metrics);
         let readiness = Readiness::default();
-        let first_scan = readiness.condition("first_scan");
+        let (first_scan, store_works) = (readiness.condition("first_scan"), readiness.condition("store"));
         let store = Arc::new(self.open_store()?);
         let probes = self.probes(&store)?;
         let names: Vec<&'static str> = probes.iter().map(|probe| probe.name).collect();
@@ -101,6 +101,7 @@ impl Agent {
             status: status.clone(),
             metrics: agent_metrics.clone(),
             first_scan,
+            store_works,
         };
         let publisher = Publisher {
             broker: self.broker.clone(),

@@ -68,6 +68,8 @@ pub struct Scheduler {
     pub metrics: AgentMetrics,
     /// Holds once each probe has run, failed or run out of time.
     pub first_scan: Condition,
+    /// Holds while scans can be recorded.
+    pub store_works: Condition,
 }
 
 /// One probe in the scheduler.
@@ -267,6 +269,7 @@ impl State {
         let mut changes = 0;
         match outcome {
             Ok(outcome) => {
+                self.work.store_works.holds();
                 self.work.metrics.scan_seconds.get_or_create(&label).observe(duration.as_secs_f64());
                 self.work.status.scanned(place, duration, outcome.assets, outcome.warnings);
                 match outcome.recording {
@@ -286,6 +289,9 @@ impl State {
                 }
             }
             Err(failure) => {
+                if let Failure::Store(error) = &failure {
+                    self.work.store_works.fails(error.to_string());
+                }
                 tracing::warn!(probe = name, error = %failure, "probe failed, what it found before stays");
                 self.work.metrics.scan_failures.get_or_create(&label).inc();
                 self.work.status.failed(place, failure.to_string());

@@ -31,7 +31,7 @@ struct Running {
     triggers: tokio::sync::mpsc::Sender<Trigger>,
     shutdown: CancellationToken,
     root: tempfile::TempDir,
-    _store_folder: tempfile::TempDir,
+    store_folder: tempfile::TempDir,
 }
 
 impl Running {
@@ -61,11 +61,12 @@ impl Running {
             status: status.clone(),
             metrics: AgentMetrics::new(&Metrics::default()),
             first_scan: readiness.condition("first_scan"),
+            store_works: readiness.condition("store"),
         };
         let (triggers, triggered) = tokio::sync::mpsc::channel(4);
         let shutdown = CancellationToken::new();
         tokio::spawn(scheduler.run(triggered, shutdown.clone()));
-        Self { store, status, readiness, triggers, shutdown, root, _store_folder: folder }
+        Self { store, status, readiness, triggers, shutdown, root, store_folder: folder }
     }
 
     async fn trigger(&self, probes: Vec<usize>) -> Triggered {
@@ -183,6 +184,33 @@ async fn a_change_of_a_watched_file_is_found_within_two_seconds() {
     wait_until(Duration::from_secs(2), "the package", async || running.recorded() == 1).await;
     std::fs::write(&status, "").unwrap();
     wait_until(Duration::from_secs(2), "its end", async || running.recorded() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_torn_while_it_runs_is_replaced_and_listed_anew() {
+    // More than the store's cache holds, so that it must read the file again.
+    let count = Arc::new(AtomicUsize::new(15_000));
+    let size = count.clone();
+    let probe = Probe::new("torn", AssetKind::KernelModule, Cadence::Prompt, &[], move |_| {
+        Ok(found(size.load(Ordering::SeqCst)))
+    });
+    let running = Running::start(vec![probe], u64::MAX);
+    wait_until(SOON, "the first scan", async || running.recorded() == 15_000).await;
+    let stream = running.store.figures().stream;
+    // What a failing disk may do to an open file.
+    let path = running.store_folder.path().join("store.redb");
+    let length = std::fs::metadata(&path).unwrap().len();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(0).unwrap();
+    file.set_len(length).unwrap();
+    count.store(15_001, Ordering::SeqCst);
+    wait_until(SOON, "a new stream", async || running.store.figures().stream != stream).await;
+    wait_until(SOON, "all of it listed anew", async || {
+        running.store.assets(None, None, usize::MAX).is_ok_and(|assets| assets.len() == 15_001)
+    })
+    .await;
+    wait_until(SOON, "readiness", async || running.readiness.failing().is_empty()).await;
+    assert_eq!(running.store.figures().set_aside.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
