@@ -2,6 +2,7 @@
 //! the hash by which equal states are known.
 
 use contracts::v1::{AssetDetails, AssetKind, asset_details::Details};
+use kit::identity::kind_of;
 use kit::queue::{MAX_DISPLAY_NAME_BYTES, MAX_NATURAL_KEY_BYTES, STATE_HASH_BYTES};
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -39,16 +40,7 @@ impl ScannedAsset {
     /// Its kind.
     #[must_use]
     pub fn kind(&self) -> AssetKind {
-        match self.details {
-            Details::Node(_) => AssetKind::Node,
-            Details::Disk(_) => AssetKind::Disk,
-            Details::Filesystem(_) => AssetKind::Filesystem,
-            Details::NetworkInterface(_) => AssetKind::NetworkInterface,
-            Details::Package(_) => AssetKind::Package,
-            Details::SystemdUnit(_) => AssetKind::SystemdUnit,
-            Details::KernelModule(_) => AssetKind::KernelModule,
-            Details::ListeningSocket(_) => AssetKind::ListeningSocket,
-        }
+        kind_of(&self.details)
     }
 
     /// The details as the contracts carry them.

@@ -1,7 +1,7 @@
 //! Who is who: deterministic UUIDs and resource names, so that an agent knows
 //! an asset's name without asking.
 
-use contracts::v1::AssetKind;
+use contracts::v1::{AssetKind, asset_details::Details};
 use uuid::Uuid;
 
 /// Namespace of node UUIDs; drawn once, never to change.
@@ -20,6 +20,20 @@ pub fn asset_uid(node: Uuid, kind: AssetKind, natural_key: &str) -> Uuid {
         return node;
     }
     Uuid::new_v5(&node, format!("{}\0{natural_key}", kind.as_str_name()).as_bytes())
+}
+
+/// The kind that an asset with these details has.
+pub fn kind_of(details: &Details) -> AssetKind {
+    match details {
+        Details::Node(_) => AssetKind::Node,
+        Details::Disk(_) => AssetKind::Disk,
+        Details::Filesystem(_) => AssetKind::Filesystem,
+        Details::NetworkInterface(_) => AssetKind::NetworkInterface,
+        Details::Package(_) => AssetKind::Package,
+        Details::SystemdUnit(_) => AssetKind::SystemdUnit,
+        Details::KernelModule(_) => AssetKind::KernelModule,
+        Details::ListeningSocket(_) => AssetKind::ListeningSocket,
+    }
 }
 
 /// A collection of resources, as in the first segment of their names.

@@ -7,7 +7,7 @@ use contracts::v1::{
     asset_details::Details,
 };
 use kit::{
-    identity::parse_uuid,
+    identity::{kind_of, parse_uuid},
     queue::{
         MAX_DISPLAY_NAME_BYTES, MAX_NATURAL_KEY_BYTES, MAX_NODE_NAME_BYTES, MAX_OBSERVATIONS,
         STATE_HASH_BYTES,
@@ -173,19 +173,6 @@ fn observed_kind(number: i32) -> Result<AssetKind, Broken> {
             broken("kind", format!("{} is not for agents", kind.as_str_name()))
         }
         Ok(kind) => Ok(kind),
-    }
-}
-
-fn kind_of(details: &Details) -> AssetKind {
-    match details {
-        Details::Node(_) => AssetKind::Node,
-        Details::Disk(_) => AssetKind::Disk,
-        Details::Filesystem(_) => AssetKind::Filesystem,
-        Details::NetworkInterface(_) => AssetKind::NetworkInterface,
-        Details::Package(_) => AssetKind::Package,
-        Details::SystemdUnit(_) => AssetKind::SystemdUnit,
-        Details::KernelModule(_) => AssetKind::KernelModule,
-        Details::ListeningSocket(_) => AssetKind::ListeningSocket,
     }
 }
 

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use contracts::v1::{
-    AssetKind, DeadLetterReason, EventBatch, Observation, Presence, QueueMessage, RejectedMessage,
-    queue_message::Content as Wire,
+    AssetDetails, AssetKind, DeadLetterReason, EventBatch, Observation, Presence, QueueMessage,
+    RejectedMessage, queue_message::Content as Wire,
 };
 use kit::{
-    identity::{asset_uid, parse_uuid},
+    identity::{asset_uid, kind_of, parse_uuid},
     queue::{MAX_OBSERVATIONS, SCHEMA_VERSION, STATE_HASH_BYTES},
 };
 use prost::Message as _;
@@ -227,6 +227,9 @@ fn check_observation(node: Uuid, index: usize, observation: &Observation) -> Res
         return Err(wrong("display_name", "is empty"));
     }
     let details = match (&observation.details, absent) {
+        (Some(AssetDetails { details: Some(details) }), false) if kind_of(details) != kind => {
+            return Err(wrong("details", "are not of its kind"));
+        }
         (Some(details), false) if details.details.is_some() => details.encode_to_vec(),
         (_, true) => Vec::new(),
         _ => return Err(wrong("details", "are missing")),
