@@ -313,6 +313,44 @@ async fn batches_wait_until_there_is_a_queue_to_take_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_published_and_not_noted_comes_again_the_same() {
+    let namespace = namespace();
+    let queue = Queue::new(&namespace).await;
+    let node = Node::new();
+    node.install(&(0..300).map(|n| (format!("package-{n}"), 1)).collect());
+    let (grpc, admin) = (free_address().await, free_address().await);
+    let mut agent = node.agent(&namespace, grpc, admin);
+    agent.start();
+    agent.ready(admin, SOON).await;
+    let mut client = client(grpc).await;
+    let unpublished = status(&mut client).await.unwrap().last_sequence;
+    assert!(unpublished >= 8, "a snapshot of each kind");
+    agent.kill();
+    let (store, before) = (node.store.path().join("store.redb"), node.store.path().join("before"));
+    fs::copy(&store, &before).unwrap();
+
+    queue.declare_exchange().await;
+    queue.declare_queues().await;
+    let mut received = Vec::new();
+    for _ in 0..2 {
+        // The store as a crash after the publish and before the note leaves it.
+        fs::copy(&before, &store).unwrap();
+        agent.start();
+        wait_until(SOON, "an empty outbox", async || {
+            status(&mut client)
+                .await
+                .is_some_and(|status| status.outbox_batches == 0 && status.last_sequence > 0)
+        })
+        .await;
+        agent.kill();
+        received.push(by_sequence(queue.drain().await));
+    }
+    for sequence in 1..=unpublished {
+        assert_eq!(received[0][&sequence], received[1][&sequence], "body and message ID");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_local_service_answers_and_refuses() {
     let node = Node::new();
     node.install(&(0..120).map(|n| (format!("p{n:03}"), 1)).collect());

@@ -196,7 +196,7 @@ mod tests {
 33 27 0:50 / /var/lib/docker/overlay2/abc/merged rw - overlay overlay rw,lowerdir=/a
 34 27 0:51 / /var/lib/kubelet/pods/uid/volumes/x rw - ext4 /dev/sdc rw
 35 27 0:52 / /mnt/share rw - cifs //srv/share rw,username=me,password=hunter2
-36 27 0:53 / /tmp rw - tmpfs tmpfs rw,size=1g
+36 27 0:53 / /scratch rw - tmpfs tmpfs rw,size=1g
 ";
 
     #[test]
