@@ -132,7 +132,7 @@ fn sockets_are_those_of_ss() {
     // Something to find whatever else runs.
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let tcp6 = TcpListener::bind("[::1]:0").ok();
-    let udp = (20_000..30_000).find_map(|port| UdpSocket::bind(("127.0.0.1", port)).ok()).unwrap();
+    let udp = (10_000..20_000).find_map(|port| UdpSocket::bind(("127.0.0.1", port)).ok()).unwrap();
     let ss = || {
         let listed = tool("ss", &["-H", "-l", "-n", "-t", "-u"])?;
         Some(listed.lines().filter_map(socket_of_ss).collect::<BTreeSet<_>>())
@@ -167,7 +167,9 @@ fn socket_of_ss(line: &str) -> Option<String> {
     let port: u16 = port.parse().ok()?;
     // Rule: a UDP socket on a port that the kernel chose is a client's until it
     // has been there for a minute (probe/sockets.rs).
-    if words[0] == "udp" && (32_768..=60_999).contains(&port) {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let range: Vec<u16> = range.split_whitespace().map(|port| port.parse().unwrap()).collect();
+    if words[0] == "udp" && (range[0]..=range[1]).contains(&port) {
         return None;
     }
     // `127.0.0.53%lo` is bound to an interface; `*` takes both families.
