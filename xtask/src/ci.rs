@@ -12,7 +12,7 @@ use crate::{
 
 /// Format, clippy, then all tests.
 pub fn run(checkout: &Checkout, interrupt: &Interrupt) -> Result<ExitCode, Error> {
-    let mut report = Report::new();
+    let mut report = Report::new(checkout)?;
     report.step("format", |_| {
         command::run(checkout.cargo().args(["fmt", "--all", "--check"]), interrupt)
             .map(|()| Counts::ONE_PASSED)

@@ -26,7 +26,7 @@ use crate::{
 
 /// Runs the chosen steps and prints the sum as the last line.
 pub fn run(checkout: &Checkout, options: &cli::Test, interrupt: &Interrupt) -> Result<ExitCode, Error> {
-    let mut report = Report::new();
+    let mut report = Report::new(checkout)?;
     steps(checkout, &Selection::new(&options.filter), interrupt, &mut report)?;
     Ok(report.finish())
 }

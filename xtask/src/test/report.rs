@@ -1,20 +1,37 @@
 //! What the steps came to.
 
-use std::{process::ExitCode, time::Instant};
+use std::{
+    fs::{self, File},
+    io::{BufWriter, Write},
+    path::PathBuf,
+    process::ExitCode,
+    time::Instant,
+};
 
-use crate::{error::Error, test::Counts};
+use crate::{
+    checkout::Checkout,
+    error::{Context, Error},
+    test::Counts,
+};
+
+/// Lines of one step that are shown; a linter gone astray has millions.
+const SHOWN_LINES: usize = 2000;
 
 /// Prints each step as it ends and keeps the sum.
 #[derive(Debug)]
 pub struct Report {
+    /// Where each step's whole output goes.
+    logs: PathBuf,
     start: Instant,
     sum: Counts,
     failed: Vec<String>,
 }
 
 impl Report {
-    pub fn new() -> Self {
-        Self { start: Instant::now(), sum: Counts::default(), failed: Vec::new() }
+    pub fn new(checkout: &Checkout) -> Result<Self, Error> {
+        let logs = checkout.local()?.join("test/steps");
+        fs::create_dir_all(&logs).on("make", &logs)?;
+        Ok(Self { logs, start: Instant::now(), sum: Counts::default(), failed: Vec::new() })
     }
 
     /// Does what tests need before they can run. It is counted only when it fails;
@@ -48,7 +65,20 @@ impl Report {
     ) -> Result<(), Error> {
         let start = Instant::now();
         println!("\n== {name}");
-        match work(&mut |line| println!("{line}")) {
+        let path = self.logs.join(format!("{}.log", name.replace(' ', "-")));
+        let mut log = BufWriter::new(File::create(&path).on("write", &path)?);
+        let mut lines = 0;
+        let mut show = |line: &str| {
+            // A full disk must not hide what a test says.
+            let _ = writeln!(log, "{line}");
+            lines += 1;
+            match lines {
+                ..=SHOWN_LINES => println!("{line}"),
+                _ if lines == SHOWN_LINES + 1 => println!("… and so on: {}", path.display()),
+                _ => {}
+            }
+        };
+        match work(&mut show) {
             Ok(counts) => {
                 self.sum += counts;
                 let seconds = start.elapsed().as_secs_f64();
@@ -78,7 +108,10 @@ impl Report {
     pub fn finish(&self) -> ExitCode {
         println!("\n{:.0} s in all", self.start.elapsed().as_secs_f64());
         if !self.failed.is_empty() {
-            println!("failed: {}; the logs are in .local/test/log", self.failed.join(", "));
+            println!(
+                "failed: {}; the logs are in .local/test/steps and .local/test/log",
+                self.failed.join(", ")
+            );
         }
         println!("{}", self.sum);
         if self.sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
