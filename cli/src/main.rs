@@ -1,1 +1,55 @@
-fn main() {}
+//! `assettrack`: the operator's tool. It reads through the gateway and keeps
+//! nothing.
+//!
+//! Exit status: 0, also if the reader of the output goes away; 1 with one line
+//! on stderr if the call failed; 64 if it was told wrong.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod args;
+mod cell;
+mod columns;
+mod commands;
+mod failure;
+mod fields;
+mod follow;
+mod gateway;
+mod output;
+mod table;
+
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+};
+
+use args::Arguments;
+use failure::Failure;
+use output::Output;
+use tonic::transport::Endpoint;
+
+fn main() -> ExitCode {
+    let arguments: Arguments = kit::settings::parse();
+    let endpoint = match gateway::endpoint(&arguments.gateway_url) {
+        Ok(endpoint) => endpoint,
+        Err(wrong) => kit::settings::exit_usage(&wrong),
+    };
+    match run(&arguments, &endpoint) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nothing is left to tell it to if stderr is gone too.
+            let _ = writeln!(std::io::stderr(), "{}", failure.line());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments, endpoint: &Endpoint) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let stdout = std::io::stdout();
+    let to_terminal = stdout.is_terminal();
+    let mut output = Output::new(stdout.lock(), arguments.output, arguments.utc, to_terminal)?;
+    runtime.block_on(async {
+        let gateway = gateway::Gateway::connect(&arguments.gateway_url, endpoint).await?;
+        commands::run(&arguments.command, &gateway, &mut output).await
+    })
+}

@@ -1,0 +1,88 @@
+//! What the tool can be told.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Reads AssetTrack's inventory through its gateway.
+#[derive(Debug, Parser)]
+#[command(name = "assettrack", version)]
+pub struct Arguments {
+    /// Where the gateway is: `http://host:port`.
+    #[arg(long, global = true, env = "ASSETTRACK_GATEWAY_URL", default_value = "http://127.0.0.1:8080")]
+    pub gateway_url: String,
+    /// How the answer is written: `table` for people, `json` as one ProtoJSON
+    /// object a line, `csv` as in RFC 4180.
+    #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+    /// Show times in UTC instead of the local zone. JSON is always in UTC.
+    #[arg(long, global = true)]
+    pub utc: bool,
+    /// What to read.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How the answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Columns for people.
+    Table,
+    /// One ProtoJSON object a line.
+    Json,
+    /// RFC 4180 with a header; cells that a spreadsheet would run are defused
+    /// with a leading apostrophe.
+    Csv,
+}
+
+/// What to read.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Lists assets by name.
+    Assets(AssetsArguments),
+    /// Shows one asset whole, or its revisions.
+    Asset(AssetArguments),
+    /// Lists the machines that run agents.
+    Nodes,
+    /// Lists what happened, newest first.
+    Events(EventsArguments),
+    /// Shows the system at a glance.
+    Overview,
+}
+
+/// For `assets`.
+#[derive(Debug, Args)]
+pub struct AssetsArguments {
+    /// AIP-160, such as `kind=PACKAGE AND display_name:"openssl"`.
+    #[arg(default_value = "")]
+    pub filter: String,
+    /// At most this many; all if it is not given.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// List deleted ones too.
+    #[arg(long)]
+    pub show_deleted: bool,
+}
+
+/// For `asset`.
+#[derive(Debug, Args)]
+pub struct AssetArguments {
+    /// `assets/{uuid}`, or the UUID alone.
+    pub name: String,
+    /// Show its revisions instead, newest first.
+    #[arg(long)]
+    pub revisions: bool,
+}
+
+/// For `events`.
+#[derive(Debug, Args)]
+pub struct EventsArguments {
+    /// AIP-160, such as `type=REMOVED AND kind=PACKAGE`.
+    #[arg(default_value = "")]
+    pub filter: String,
+    /// At most this many; if it is not given all, or the newest 10 with
+    /// --follow.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// Show the newest, oldest first, and then each one that comes.
+    #[arg(long)]
+    pub follow: bool,
+}

@@ -1,0 +1,142 @@
+//! Columns of what is listed.
+
+use std::collections::HashMap;
+
+use contracts::v1::{
+    Asset, AssetKind, AssetRevision, AssetState, CollectorState, Event, EventType, Lifecycle, ManagedFields,
+    Node, NodeHealth,
+};
+
+use crate::{
+    cell::{Clock, word},
+    output::{Column, Row},
+};
+
+/// A column of the table and of CSV.
+fn shown<T>(name: &'static str, text: fn(&T, Clock) -> String) -> Column<T> {
+    Column { name, in_table: true, text }
+}
+
+/// A column of CSV alone.
+fn more<T>(name: &'static str, text: fn(&T, Clock) -> String) -> Column<T> {
+    Column { name, in_table: false, text }
+}
+
+/// `PACKAGE` and so on.
+pub fn kind(number: i32) -> String {
+    word(AssetKind::try_from(number).ok().map(|kind| kind.as_str_name()), "ASSET_KIND_", number)
+}
+
+/// `ACTIVE` and so on.
+pub fn state(number: i32) -> String {
+    word(AssetState::try_from(number).ok().map(|state| state.as_str_name()), "ASSET_STATE_", number)
+}
+
+/// `HEALTHY` and so on.
+pub fn health(number: i32) -> String {
+    word(NodeHealth::try_from(number).ok().map(|health| health.as_str_name()), "NODE_HEALTH_", number)
+}
+
+/// `CONSUMING` and so on.
+pub fn collector_state(number: i32) -> String {
+    let state = CollectorState::try_from(number).ok();
+    word(state.map(|state| state.as_str_name()), "COLLECTOR_STATE_", number)
+}
+
+fn event_type(number: i32) -> String {
+    word(EventType::try_from(number).ok().map(|event| event.as_str_name()), "EVENT_TYPE_", number)
+}
+
+fn lifecycle(number: i32) -> String {
+    word(Lifecycle::try_from(number).ok().map(|lifecycle| lifecycle.as_str_name()), "LIFECYCLE_", number)
+}
+
+fn managed(asset: &Asset, field: fn(&ManagedFields) -> String) -> String {
+    asset.managed.as_ref().map(field).unwrap_or_default()
+}
+
+/// `key=value` pairs by key.
+fn labels(labels: &HashMap<String, String>) -> String {
+    let mut pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    pairs.sort();
+    pairs.join(" ")
+}
+
+impl Row for Asset {
+    fn columns() -> Vec<Column<Self>> {
+        vec![
+            shown("name", |asset, _| asset.name.clone()),
+            shown("kind", |asset, _| kind(asset.kind)),
+            shown("state", |asset, _| state(asset.state)),
+            shown("display_name", |asset, _| asset.display_name.clone()),
+            shown("node_display_name", |asset, _| asset.node_display_name.clone()),
+            more("node", |asset, _| asset.node.clone()),
+            more("natural_key", |asset, _| asset.natural_key.clone()),
+            shown("owner", |asset, _| managed(asset, |managed| managed.owner.clone())),
+            more("lifecycle", |asset, _| managed(asset, |managed| lifecycle(managed.lifecycle))),
+            more("location", |asset, _| managed(asset, |managed| managed.location.clone())),
+            more("labels", |asset, _| managed(asset, |managed| labels(&managed.labels))),
+            more("revision", |asset, _| asset.revision.to_string()),
+            more("first_seen_time", |asset, clock| clock.show(asset.first_seen_time.as_ref())),
+            more("last_seen_time", |asset, clock| clock.show(asset.last_seen_time.as_ref())),
+            more("create_time", |asset, clock| clock.show(asset.create_time.as_ref())),
+            shown("update_time", |asset, clock| clock.show(asset.update_time.as_ref())),
+            more("delete_time", |asset, clock| clock.show(asset.delete_time.as_ref())),
+        ]
+    }
+}
+
+impl Row for AssetRevision {
+    fn columns() -> Vec<Column<Self>> {
+        fn event(revision: &AssetRevision, field: fn(&Event) -> String) -> String {
+            revision.event.as_ref().map(field).unwrap_or_default()
+        }
+        vec![
+            shown("revision", |revision, _| revision.revision.to_string()),
+            shown("record_time", |revision, clock| clock.show(revision.record_time.as_ref())),
+            shown("type", |revision, _| event(revision, |event| event_type(event.r#type))),
+            shown("actor", |revision, _| event(revision, |event| event.actor.clone())),
+            shown("changed_fields", |revision, _| event(revision, |event| event.changed_fields.join(" "))),
+            more("name", |revision, _| revision.name.clone()),
+        ]
+    }
+}
+
+impl Row for Event {
+    fn columns() -> Vec<Column<Self>> {
+        vec![
+            shown("record_time", |event, clock| clock.show(event.record_time.as_ref())),
+            shown("type", |event, _| event_type(event.r#type)),
+            shown("kind", |event, _| kind(event.kind)),
+            shown("display_name", |event, _| event.display_name.clone()),
+            shown("node_display_name", |event, _| event.node_display_name.clone()),
+            shown("actor", |event, _| event.actor.clone()),
+            shown("changed_fields", |event, _| event.changed_fields.join(" ")),
+            more("asset", |event, _| event.asset.clone()),
+            more("node", |event, _| event.node.clone()),
+            more("revision", |event, _| event.revision.to_string()),
+            more("observe_time", |event, clock| clock.show(event.observe_time.as_ref())),
+            more("name", |event, _| event.name.clone()),
+        ]
+    }
+}
+
+impl Row for Node {
+    fn columns() -> Vec<Column<Self>> {
+        vec![
+            shown("name", |node, _| node.name.clone()),
+            shown("display_name", |node, _| node.display_name.clone()),
+            shown("cluster", |node, _| node.cluster.clone()),
+            shown("health", |node, _| health(node.health)),
+            shown("last_heartbeat_time", |node, clock| clock.show(node.last_heartbeat_time.as_ref())),
+            shown("active_assets", |node, _| node.active_assets.to_string()),
+            shown("outbox_batches", |node, _| node.outbox_batches.to_string()),
+            shown("agent_version", |node, _| node.agent_version.clone()),
+            more("heartbeat_interval_seconds", |node, _| node.heartbeat_interval_seconds.to_string()),
+            more("stream", |node, _| node.stream.clone()),
+            more("last_sequence", |node, _| node.last_sequence.to_string()),
+            more("received_sequence", |node, _| node.received_sequence.to_string()),
+            more("create_time", |node, clock| clock.show(node.create_time.as_ref())),
+        ]
+    }
+}

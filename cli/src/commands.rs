@@ -1,0 +1,143 @@
+//! One function a command.
+
+use std::{io::Write, ops::ControlFlow};
+
+use contracts::v1::{
+    GetAssetRequest, GetOverviewRequest, ListAssetRevisionsRequest, ListAssetsRequest, ListNodesRequest,
+    asset_service_client::AssetServiceClient, node_service_client::NodeServiceClient,
+    overview_service_client::OverviewServiceClient,
+};
+use tonic::transport::Channel;
+
+use crate::{
+    args::{AssetArguments, AssetsArguments, Command, EventsArguments},
+    failure::Failure,
+    fields, follow,
+    gateway::{Gateway, MAX_PAGE_BYTES, pages},
+    output::Output,
+};
+
+/// Does what the command says.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn run<W: Write>(
+    command: &Command,
+    gateway: &Gateway,
+    output: &mut Output<W>,
+) -> Result<(), Failure> {
+    match command {
+        Command::Assets(arguments) => assets(arguments, gateway, output).await,
+        Command::Asset(arguments) if arguments.revisions => revisions(arguments, gateway, output).await,
+        Command::Asset(arguments) => asset(arguments, gateway, output).await,
+        Command::Nodes => nodes(gateway, output).await,
+        Command::Events(arguments) => events(arguments, gateway, output).await,
+        Command::Overview => overview(gateway, output).await,
+    }
+}
+
+fn asset_service(channel: Channel) -> AssetServiceClient<Channel> {
+    AssetServiceClient::new(channel).max_decoding_message_size(MAX_PAGE_BYTES)
+}
+
+async fn assets<W: Write>(
+    arguments: &AssetsArguments,
+    gateway: &Gateway,
+    output: &mut Output<W>,
+) -> Result<(), Failure> {
+    let fetch = async |page_size, page_token| {
+        let AssetsArguments { filter, show_deleted, .. } = arguments;
+        let request =
+            ListAssetsRequest { page_size, page_token, filter: filter.clone(), show_deleted: *show_deleted };
+        let page = gateway
+            .call(request, async |channel, request| asset_service(channel).list_assets(request).await)
+            .await?;
+        Ok((page.assets, page.next_page_token))
+    };
+    let show = |page: Vec<_>| output.messages("Asset", &page).map(ControlFlow::Continue);
+    pages(arguments.limit, fetch, show).await
+}
+
+/// `assets/{uuid}` of what may be the UUID alone.
+fn asset_name(name: &str) -> String {
+    if name.contains('/') { name.to_owned() } else { format!("assets/{name}") }
+}
+
+async fn asset<W: Write>(
+    arguments: &AssetArguments,
+    gateway: &Gateway,
+    output: &mut Output<W>,
+) -> Result<(), Failure> {
+    let request = GetAssetRequest { name: asset_name(&arguments.name) };
+    let asset = gateway
+        .call(request, async |channel, request| asset_service(channel).get_asset(request).await)
+        .await?;
+    if output.is_json() {
+        return output.message("Asset", &asset);
+    }
+    let fields = fields::of_message(&output.reflect("Asset", &asset)?, output.clock());
+    output.rows(&fields)
+}
+
+async fn revisions<W: Write>(
+    arguments: &AssetArguments,
+    gateway: &Gateway,
+    output: &mut Output<W>,
+) -> Result<(), Failure> {
+    let fetch = async |page_size, page_token| {
+        let parent = asset_name(&arguments.name);
+        let request = ListAssetRevisionsRequest { parent, page_size, page_token };
+        let page = gateway
+            .call(request, async |channel, request| {
+                asset_service(channel).list_asset_revisions(request).await
+            })
+            .await?;
+        Ok((page.revisions, page.next_page_token))
+    };
+    let show = |page: Vec<_>| output.messages("AssetRevision", &page).map(ControlFlow::Continue);
+    pages(None, fetch, show).await
+}
+
+async fn nodes<W: Write>(gateway: &Gateway, output: &mut Output<W>) -> Result<(), Failure> {
+    let fetch = async |page_size, page_token| {
+        let request = ListNodesRequest { page_size, page_token };
+        let page = gateway
+            .call(request, async |channel, request| NodeServiceClient::new(channel).list_nodes(request).await)
+            .await?;
+        Ok((page.nodes, page.next_page_token))
+    };
+    pages(None, fetch, |page| output.messages("Node", &page).map(ControlFlow::Continue)).await
+}
+
+async fn events<W: Write>(
+    arguments: &EventsArguments,
+    gateway: &Gateway,
+    output: &mut Output<W>,
+) -> Result<(), Failure> {
+    let EventsArguments { filter, limit, follow } = arguments;
+    if *follow {
+        let show = |events: Vec<_>| output.messages("Event", &events);
+        let warn = |failure: &Failure| {
+            let _ = writeln!(std::io::stderr(), "{} (still trying)", failure.line());
+        };
+        return follow::follow(gateway, filter, *limit, show, warn).await;
+    }
+    follow::list(gateway, filter, *limit, |page| output.messages("Event", &page).map(ControlFlow::Continue))
+        .await
+}
+
+async fn overview<W: Write>(gateway: &Gateway, output: &mut Output<W>) -> Result<(), Failure> {
+    let overview = gateway
+        .call(GetOverviewRequest {}, async |channel, request| {
+            OverviewServiceClient::new(channel)
+                .max_decoding_message_size(MAX_PAGE_BYTES)
+                .get_overview(request)
+                .await
+        })
+        .await?;
+    if output.is_json() {
+        return output.message("Overview", &overview);
+    }
+    let fields = fields::of_overview(&overview, output.clock());
+    output.rows(&fields)
+}

@@ -1,0 +1,185 @@
+//! A server of the contracts, on a port of its own, with a few things in it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use contracts::v1::{asset_service_server::*, event_service_server::*, node_service_server::*};
+use contracts::v1::{overview_service_server::*, *};
+use prost_types::Timestamp;
+use tonic::{Request, Response, Status};
+
+/// What it holds and what it was asked.
+#[derive(Clone, Default)]
+pub struct Inventory {
+    pub assets: Arc<Vec<Asset>>,
+    /// In the order of their recording.
+    pub events: Arc<Mutex<Vec<Event>>>,
+    /// Filters of the lists of events that it was asked for.
+    pub filters: Arc<Mutex<Vec<String>>>,
+}
+
+pub fn time(seconds: i64) -> Option<Timestamp> {
+    Some(Timestamp { seconds, nanos: 0 })
+}
+
+pub fn asset(number: u32, display_name: &str) -> Asset {
+    let package =
+        PackageDetails { package: display_name.into(), version: "3.0".into(), ..Default::default() };
+    Asset {
+        name: format!("assets/{number}"),
+        kind: AssetKind::Package.into(),
+        display_name: display_name.into(),
+        node_display_name: "web-1".into(),
+        state: AssetState::Active.into(),
+        details: Some(AssetDetails { details: Some(asset_details::Details::Package(package)) }),
+        managed: Some(ManagedFields {
+            owner: "ops".into(),
+            labels: HashMap::from([("env".into(), "prod".into()), ("a".into(), "b".into())]),
+            ..Default::default()
+        }),
+        revision: 2,
+        update_time: time(1_772_496_000),
+        ..Asset::default()
+    }
+}
+
+pub fn event(number: u32, seconds: i64) -> Event {
+    Event {
+        name: format!("events/{number}"),
+        r#type: EventType::Changed.into(),
+        record_time: time(seconds),
+        changed_fields: vec!["details.package.version".into()],
+        actor: "agent".into(),
+        ..Event::default()
+    }
+}
+
+/// One page of `all`; a token is the number of items before the page.
+fn page<T: Clone>(all: &[T], size: i32, token: &str) -> Result<(Vec<T>, String), Status> {
+    let start: usize = if token.is_empty() { 0 } else { token.parse().unwrap() };
+    let end = all.len().min(start + usize::try_from(size).unwrap());
+    let next = if end < all.len() { end.to_string() } else { String::new() };
+    Ok((all[start..end].to_vec(), next))
+}
+
+#[tonic::async_trait]
+impl AssetService for Inventory {
+    async fn get_asset(&self, request: Request<GetAssetRequest>) -> Result<Response<Asset>, Status> {
+        let name = request.into_inner().name;
+        let found = self.assets.iter().find(|asset| asset.name == name);
+        found.cloned().map(Response::new).ok_or_else(|| kit::status::not_found("Asset", &name))
+    }
+    async fn list_assets(
+        &self,
+        request: Request<ListAssetsRequest>,
+    ) -> Result<Response<ListAssetsResponse>, Status> {
+        assert!(request.metadata().contains_key("grpc-timeout"));
+        let request = request.into_inner();
+        if request.filter == "kind=" {
+            return Err(kit::status::invalid_field("filter", "INVALID_FILTER", "a value must follow"));
+        }
+        let listed: Vec<Asset> = self
+            .assets
+            .iter()
+            .filter(|asset| request.show_deleted || asset.delete_time.is_none())
+            .filter(|asset| asset.display_name.contains(&request.filter))
+            .cloned()
+            .collect();
+        let (assets, next_page_token) = page(&listed, request.page_size, &request.page_token)?;
+        Ok(Response::new(ListAssetsResponse { assets, next_page_token }))
+    }
+    async fn list_asset_revisions(
+        &self,
+        request: Request<ListAssetRevisionsRequest>,
+    ) -> Result<Response<ListAssetRevisionsResponse>, Status> {
+        let parent = request.into_inner().parent;
+        let revision = |number: i64| AssetRevision {
+            name: format!("{parent}/revisions/{number}"),
+            revision: number,
+            event: Some(event(7, 1_772_496_000)),
+            asset: None,
+            record_time: time(1_772_496_000 + number),
+        };
+        let revisions = vec![revision(2), revision(1)];
+        Ok(Response::new(ListAssetRevisionsResponse { revisions, next_page_token: String::new() }))
+    }
+    async fn create_asset(&self, _: Request<CreateAssetRequest>) -> Result<Response<Asset>, Status> {
+        Err(Status::permission_denied("the tool must only read"))
+    }
+    async fn update_asset(&self, _: Request<UpdateAssetRequest>) -> Result<Response<Asset>, Status> {
+        Err(Status::permission_denied("the tool must only read"))
+    }
+    async fn delete_asset(&self, _: Request<DeleteAssetRequest>) -> Result<Response<Asset>, Status> {
+        Err(Status::permission_denied("the tool must only read"))
+    }
+}
+
+#[tonic::async_trait]
+impl EventService for Inventory {
+    async fn list_events(
+        &self,
+        request: Request<ListEventsRequest>,
+    ) -> Result<Response<ListEventsResponse>, Status> {
+        let request = request.into_inner();
+        self.filters.lock().unwrap().push(request.filter);
+        let mut listed = self.events.lock().unwrap().clone();
+        listed.sort_by_key(|event| std::cmp::Reverse(event.record_time.unwrap().seconds));
+        let (events, next_page_token) = page(&listed, request.page_size, &request.page_token)?;
+        Ok(Response::new(ListEventsResponse { events, next_page_token }))
+    }
+}
+
+#[tonic::async_trait]
+impl NodeService for Inventory {
+    async fn get_node(&self, request: Request<GetNodeRequest>) -> Result<Response<Node>, Status> {
+        Err(kit::status::not_found("Node", &request.into_inner().name))
+    }
+    async fn list_nodes(&self, _: Request<ListNodesRequest>) -> Result<Response<ListNodesResponse>, Status> {
+        let node = Node {
+            name: "nodes/1".into(),
+            display_name: "web-1".into(),
+            health: NodeHealth::Stale.into(),
+            active_assets: 3,
+            ..Node::default()
+        };
+        Ok(Response::new(ListNodesResponse { nodes: vec![node], next_page_token: String::new() }))
+    }
+}
+
+#[tonic::async_trait]
+impl OverviewService for Inventory {
+    async fn get_overview(&self, _: Request<GetOverviewRequest>) -> Result<Response<Overview>, Status> {
+        let kind = AssetKind::Disk.into();
+        Ok(Response::new(Overview {
+            measure_time: time(1_772_496_000),
+            kinds: vec![KindCount { kind, state: AssetState::Removed.into(), count: 4 }],
+            nodes: vec![HealthCount { health: NodeHealth::Healthy.into(), count: 2 }],
+            events_last_hour: 5,
+            dead_letters: 6,
+            collectors: vec![CollectorStats {
+                collector: "c/1".into(),
+                state: CollectorState::Holding.into(),
+                state_reason: "processor away".into(),
+                queues: vec![QueueStats { queue: "q.0".into(), depth: 9, ..QueueStats::default() }],
+                ..CollectorStats::default()
+            }],
+            unavailable: vec![UnavailablePart { part: "collector x:1".into(), reason: "refused".into() }],
+        }))
+    }
+}
+
+/// Serves on a free port until the runtime ends; answers the URL.
+pub async fn serve(inventory: Inventory) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = tonic::transport::Server::builder()
+        .add_service(AssetServiceServer::new(inventory.clone()))
+        .add_service(EventServiceServer::new(inventory.clone()))
+        .add_service(NodeServiceServer::new(inventory.clone()))
+        .add_service(OverviewServiceServer::new(inventory))
+        .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
+    tokio::spawn(server);
+    url
+}
