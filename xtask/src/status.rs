@@ -22,7 +22,8 @@ pub fn run(checkout: &Checkout) -> Result<ExitCode, Error> {
         return Ok(ExitCode::FAILURE);
     }
     println!("{:<13} {:>7} {:>6} {:>10} {:>8}  READY", "NAME", "PID", "PORT", "UPTIME", "MEMORY");
-    let mut healthy = true;
+    // The gateway is the last to be started: before it, the system is not up.
+    let mut healthy = instance.state.processes.iter().any(|process| process.name == GATEWAY);
     for process in &instance.state.processes {
         let readiness = readiness(process);
         healthy &= readiness.is_ok();

@@ -122,6 +122,17 @@ fn is_data(filesystem: &FilesystemDetails) -> bool {
         && !CONTAINER_FOLDERS.iter().any(|folder| mount_point.starts_with(folder))
 }
 
+/// The source without what stands before `@` in the authority of a URL or UNC
+/// path, such as `https://user:secret@host/share`: that may be a password.
+fn without_credentials(source: String) -> String {
+    let Some(start) = source.find("//").map(|at| at + 2) else { return source };
+    let end = source[start..].find('/').map_or(source.len(), |at| start + at);
+    match source[start..end].rfind('@') {
+        Some(at) => format!("{}{}", &source[..start], &source[start + at + 1..]),
+        None => source,
+    }
+}
+
 /// `id parent major:minor root mount_point options [tags…] - type source super_options`
 fn parse_line(line: &[u8]) -> Option<FilesystemDetails> {
     let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
@@ -150,7 +161,7 @@ fn parse_line(line: &[u8]) -> Option<FilesystemDetails> {
     all.dedup();
     Some(FilesystemDetails {
         mount_point: unescape(mount_point),
-        source: unescape(source),
+        source: without_credentials(unescape(source)),
         r#type: unescape(kind),
         root: unescape(root),
         options: all,
@@ -231,6 +242,19 @@ mod tests {
         assert_eq!(filesystems[0].source, "/dev/b");
         let hidden = b"1 0 8:1 / /data rw - ext4 /dev/a rw\n2 1 0:9 / /data rw - tmpfs none rw\n";
         assert!(parse_mounts(hidden).0.is_empty());
+    }
+
+    #[test]
+    fn a_source_shows_no_credentials() {
+        for (source, shown) in [
+            ("https://user:secret@host/share", "https://host/share"),
+            ("//user:se@cret@nas/share", "//nas/share"),
+            ("//nas/a@b", "//nas/a@b"),
+            ("user@host:/dir", "user@host:/dir"),
+            ("/dev/sda1", "/dev/sda1"),
+        ] {
+            assert_eq!(without_credentials(source.to_owned()), shown);
+        }
     }
 
     #[test]

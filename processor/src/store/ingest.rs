@@ -292,7 +292,8 @@ pub async fn append_in_txn(connection: &mut AsyncPgConnection, log: &[Logged]) -
 }
 
 /// Writes the observed side of assets, each once and sorted by UUID, with its
-/// searchable form. The managed side is not touched.
+/// searchable form. The managed side is not touched, but for one thing: an asset
+/// that is seen again is no deleted record any more (ADR 7).
 ///
 /// # Errors
 /// The statement fails.
@@ -334,7 +335,8 @@ pub async fn save_in_txn(
          revision = excluded.revision, stream_number = excluded.stream_number, \
          sequence = excluded.sequence, batch_index = excluded.batch_index, \
          state_hash = excluded.state_hash, first_seen_time = excluded.first_seen_time, \
-         remove_time = excluded.remove_time, update_time = excluded.update_time",
+         remove_time = excluded.remove_time, update_time = excluded.update_time, \
+         delete_time = CASE WHEN excluded.state = 1 THEN NULL ELSE asset.delete_time END",
     );
     execute(connection, upsert).await.map(drop)
 }

@@ -112,6 +112,11 @@ async fn an_asset_that_an_agent_sees_cannot_be_deleted() {
     assert_eq!(refused.code(), Code::FailedPrecondition);
     running.deliver(vec![agent.batch(2, vec![package(Presence::Absent, "bash", "")])]).await;
     running.assets().delete_asset(delete).await.unwrap();
+    assert_eq!(running.list("bash").await.len(), 0);
+    // Seen again, it is never hidden.
+    running.deliver(vec![agent.batch(3, vec![package(Presence::Present, "bash", "5.2")])]).await;
+    let again = running.list("bash state=ACTIVE").await.remove(0);
+    assert_eq!((again.delete_time, again.revision), (None, 4));
     running.stop().await;
 }
 

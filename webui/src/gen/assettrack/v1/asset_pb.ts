@@ -147,7 +147,8 @@ export type Asset = Message<"assettrack.v1.Asset"> & {
   updateTime?: Timestamp | undefined;
 
   /**
-   * When a person deleted the record; absent while it is not deleted.
+   * When a person deleted the record; absent while it is not deleted. An asset
+   * that an agent sees again is not deleted any more.
    *
    * @generated from field: google.protobuf.Timestamp delete_time = 17;
    */

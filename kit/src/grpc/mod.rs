@@ -1,5 +1,7 @@
 //! gRPC servers and channels, built one way for all services.
 
+mod limits;
+
 use std::{net::SocketAddr, time::Duration};
 
 use tokio::net::TcpListener;
@@ -9,14 +11,15 @@ use tonic::{
     transport::{Channel, Endpoint, server::TcpIncoming},
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
-use tower::ServiceBuilder;
+
+use limits::LimitsLayer;
 
 use crate::{readiness::Readiness, settings::SettingError};
 
 /// Largest message a server or client takes or sends, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
-/// Longest that a call may take when its caller sets no deadline.
-const DEFAULT_DEADLINE: Duration = Duration::from_secs(60);
+/// Longest that a call may take, whatever its caller's deadline.
+const LONGEST_CALL: Duration = Duration::from_secs(60);
 /// Calls in progress in one process; more are refused at once.
 const MAX_CALLS: usize = 1024;
 /// Streams on one connection.
@@ -69,22 +72,16 @@ pub async fn serve(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
 
-    // The whole stack, outermost first: the deadline's status is put right
-    // (tonic answers CANCELLED); what is over the limit is refused at once
-    // instead of queueing.
-    let stack = ServiceBuilder::new()
-        .map_response(deadline_exceeded)
-        .load_shed()
-        .concurrency_limit(MAX_CALLS)
-        .into_inner();
+    // The whole stack: what is over the limits is refused at once, with the
+    // right status, instead of queueing.
+    let limits = LimitsLayer::new(MAX_CALLS, LONGEST_CALL);
     let server = tonic::transport::Server::builder()
-        .timeout(DEFAULT_DEADLINE)
         .max_concurrent_streams(MAX_STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
-        .layer(stack)
+        .layer(limits)
         .add_routes(routes)
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener).with_nodelay(Some(true)),
@@ -98,17 +95,6 @@ pub async fn serve(
         served = server => Ok(served?),
         () = overdue => Err(ServeError::Grace(grace)),
     }
-}
-
-/// tonic ends a call over its deadline as CANCELLED "Timeout expired".
-fn deadline_exceeded<B>(mut response: http::Response<B>) -> http::Response<B> {
-    let headers = response.headers_mut();
-    let cancelled = headers.get("grpc-status").is_some_and(|status| status == "1");
-    if cancelled && headers.get("grpc-message").is_some_and(|message| message == "Timeout%20expired") {
-        headers.insert("grpc-status", http::HeaderValue::from(Code::DeadlineExceeded as i32));
-        headers.insert("grpc-message", http::HeaderValue::from_static("deadline%20exceeded"));
-    }
-    response
 }
 
 /// Keeps gRPC health in step with `readiness`: serving while every condition
