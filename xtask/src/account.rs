@@ -78,7 +78,7 @@ impl Account {
 }
 
 /// Chooses and makes the directory of the servers' data: `preferred`, unless the
-/// servers' user cannot reach it (a checkout below `/root`), or its path holds
+/// servers' user cannot reach it (a checkout in root's home), or its path holds
 /// what RabbitMQ's shell scripts do not take (a space). `tag` tells checkouts apart.
 pub fn data_directory(account: Option<&Account>, preferred: &Path, tag: &str) -> Result<PathBuf, Error> {
     let elsewhere = match account {
