@@ -163,8 +163,12 @@ impl HostRoot {
             if links.len() == MAX_ENTRIES {
                 return Err(io::Error::new(io::ErrorKind::FileTooLarge, "folder has too many entries"));
             }
-            if let Ok(target) = readlinkat(&folder, entry.file_name()) {
-                links.push((OsStr::from_bytes(entry.file_name().to_bytes()).to_owned(), target));
+            match readlinkat(&folder, entry.file_name()) {
+                Ok(target) => {
+                    links.push((OsStr::from_bytes(entry.file_name().to_bytes()).to_owned(), target));
+                }
+                Err(Errno::EINVAL | Errno::ENOENT) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(links)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agent::config::{ADMIN_PORT, Cli, Command, Config};
 use agent::inventory::InventoryError;
-use agent::run::Agent;
+use agent::run::{Agent, Error};
 use kit::settings::exit_usage;
 
 fn main() -> ExitCode {
@@ -52,6 +52,7 @@ async fn serve(config: Config) -> ExitCode {
     };
     match agent.run(grpc, admin, shutdown).await {
         Ok(()) => ExitCode::SUCCESS,
+        Err(Error::Setting(error)) => exit_usage(&error),
         Err(error) => failed(&error),
     }
 }

@@ -3,6 +3,7 @@
 //! from its beginning, in order. A batch leaves the outbox only after the broker
 //! has confirmed it and not returned it as unroutable.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use kit::amqp::{Broker, ConnectError};
 use kit::queue::{SCHEMA_VERSION, Topology};
 use lapin::message::BasicReturnMessage;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::{Channel, Confirmation};
+use lapin::{Channel, Confirmation, Connection};
 use prost::Message;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -29,6 +30,8 @@ const MAX_IN_FLIGHT: usize = 16;
 const MAX_IN_FLIGHT_BYTES: u64 = 512 * 1024;
 /// A broker in a memory alarm neither confirms nor refuses.
 const CONFIRM_DEADLINE: Duration = Duration::from_secs(10);
+/// How often a connection that the broker blocks is looked at.
+const BLOCKED_INTERVAL: Duration = Duration::from_secs(1);
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
 
@@ -112,10 +115,30 @@ impl Publisher {
         }
     }
 
-    /// One connection, until it fails. What is in flight then is sent again by
-    /// the next one: its delivery tags died with the channel.
-    async fn session(&self, confirmed_any: &mut bool) -> Result<std::convert::Infallible, SessionError> {
+    /// One connection, until it fails.
+    async fn session(&self, confirmed_any: &mut bool) -> Result<Infallible, SessionError> {
         let connection = self.broker.connect().await?;
+        let Err(error) = self.publish_all(&connection, confirmed_any).await;
+        if is_held(&connection) {
+            self.metrics.broker_connected.set(0);
+            tracing::warn!(%error, broker = %self.broker.address(), "the broker blocks publishers, batches wait in the outbox");
+            self.status.disconnected(format!("the broker blocks publishers (memory or disk alarm): {error}"));
+        }
+        // lapin writes nothing to a blocked connection, so that it cannot close
+        // it: dropped now, its thread and socket would stay until the alarm ends.
+        while is_held(&connection) {
+            tokio::time::sleep(BLOCKED_INTERVAL).await;
+        }
+        Err(error)
+    }
+
+    /// Publishes over a connection until it fails. What is in flight then is
+    /// sent again over the next one: its delivery tags died with the channel.
+    async fn publish_all(
+        &self,
+        connection: &Connection,
+        confirmed_any: &mut bool,
+    ) -> Result<Infallible, SessionError> {
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         // The first confirm shows that the exchange is there and may be written to.
@@ -174,7 +197,9 @@ impl Publisher {
         if figures.stream == cursor.stream && figures.last_sequence <= cursor.published {
             return Ok(Vec::new());
         }
-        let (store, after) = (self.store.clone(), cursor.published);
+        // Of a stream that is new to the cursor all is unpublished.
+        let after = if figures.stream == cursor.stream { cursor.published } else { 0 };
+        let store = self.store.clone();
         Ok(tokio::task::spawn_blocking(move || store.parcels(after, count, MAX_IN_FLIGHT_BYTES)).await??)
     }
 
@@ -258,6 +283,12 @@ impl Publisher {
             Confirmation::Nack(_) | Confirmation::NotRequested => Err(SessionError::Refused),
         }
     }
+}
+
+/// Whether the broker has the connection wait (`connection.blocked`).
+fn is_held(connection: &Connection) -> bool {
+    let status = connection.status();
+    status.blocked() && status.connected()
 }
 
 fn unroutable(sequence: i64, returned: &BasicReturnMessage) -> SessionError {

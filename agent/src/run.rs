@@ -33,7 +33,10 @@ const FRAME_BYTES: u32 = 16 * 1024;
 /// Why an agent ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The store cannot be opened.
+    /// A setting names what cannot be used.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// The store fails.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The gRPC server failed.
@@ -149,12 +152,18 @@ impl Agent {
         result
     }
 
-    fn open_store(&self) -> Result<Store, StoreError> {
-        Store::open(crate::store::Settings {
+    fn open_store(&self) -> Result<Store, Error> {
+        let opened = Store::open(crate::store::Settings {
             folder: self.config.store_dir.clone(),
             node: self.node.clone(),
             node_uid: self.node_uid,
             outbox_limit_bytes: self.config.outbox_limit_bytes,
+        });
+        opened.map_err(|error| match error {
+            StoreError::Locked { .. } | StoreError::Unusable { .. } => {
+                SettingError::new("store-dir", error.to_string()).into()
+            }
+            other => other.into(),
         })
     }
 

@@ -21,7 +21,7 @@ use crate::watch::Watch;
 
 /// How often the watched files are looked at: some twenty calls of fstat.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// After this long a full outbox is tried again.
+/// After this long a full outbox, or a probe that took too long, is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How the probes are run.
@@ -242,9 +242,11 @@ impl State {
         let Ok((place, began, result)) = scanned else { return };
         let duration = began.elapsed();
         if self.slots[place].overdue {
-            // What it saw is old by now. It may run again.
+            // What it saw is old by now. It may run again, but one that always
+            // takes too long must not run without a pause.
             let slot = &mut self.slots[place];
-            (slot.running, slot.overdue, slot.due) = (None, false, Instant::now());
+            let due = slot.due.max(Instant::now() + RETRY_INTERVAL);
+            (slot.running, slot.overdue, slot.due) = (None, false, due);
             return;
         }
         let (store, kind) = (self.work.store.clone(), self.work.probes[place].kind);

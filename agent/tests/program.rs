@@ -29,11 +29,27 @@ fn error_line(output: &Output) -> String {
 fn a_wrong_setting_is_one_line_that_names_it_and_status_64() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path().to_str().unwrap();
+    let any = "127.0.0.1:0";
     let url = ("ASSETTRACK_AMQP_URL", "amqp://guest:hunter2@127.0.0.1:1");
     for (args, env, named) in [
         (&["--machine-id", "0123456789"][..], &[][..], "ASSETTRACK_AMQP_URL"),
         (&["--machine-id", "0123456789"], &[("ASSETTRACK_AMQP_URL", "http://x")], "ASSETTRACK_AMQP_URL"),
         (&["--host-root", root], &[url], "ASSETTRACK_MACHINE_ID"),
+        // Not a folder that a file can be made in.
+        (
+            &[
+                "--machine-id",
+                "0123456789",
+                "--store-dir",
+                "/proc",
+                "--admin-address",
+                any,
+                "--grpc-address",
+                any,
+            ],
+            &[url],
+            "--store-dir (ASSETTRACK_STORE_DIR): cannot use /proc",
+        ),
         (&["--host-root", "/nowhere/at/all"], &[url], "ASSETTRACK_HOST_ROOT"),
         (&["--scan-interval-seconds", "0"], &[url], "ASSETTRACK_SCAN_INTERVAL_SECONDS"),
         (&[], &[url, ("ASSETTRACK_OUTBOX_LIMIT_BYTES", "7")], "ASSETTRACK_OUTBOX_LIMIT_BYTES"),
@@ -92,6 +108,7 @@ async fn a_second_agent_on_one_store_ends_and_the_first_goes_on() {
     second.start();
     second.logged("is in use by another agent", soon).await;
     testkit::wait_until(soon, "the second to end", async || !second.is_running()).await;
+    assert!(second.log().contains("--store-dir (ASSETTRACK_STORE_DIR): "), "{}", second.log());
     assert!(first.is_running());
     assert!(first.stop(soon).await.success());
     assert!(fs::metadata(store.path().join("store.redb")).is_ok());

@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use agent::asset::ScannedAsset;
 use agent::host::HostRoot;
@@ -105,10 +105,10 @@ fn good() -> Probe {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_probe_that_hangs_stops_no_other_and_is_not_started_twice() {
     let (release, released) = mpsc::channel::<()>();
-    let started = Arc::new(AtomicUsize::new(0));
-    let (count, released) = (started.clone(), std::sync::Mutex::new(released));
+    let started: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let (starts, released) = (started.clone(), Mutex::new(released));
     let hanging = Probe::new("hanging", AssetKind::Disk, Cadence::Prompt, &[], move |_| {
-        count.fetch_add(1, Ordering::SeqCst);
+        starts.lock().unwrap().push(Instant::now());
         // Hangs until the test lets it go, for good once the sender is gone.
         let _ = released.lock().unwrap().recv();
         Ok(Scan::default())
@@ -123,10 +123,12 @@ async fn a_probe_that_hangs_stops_no_other_and_is_not_started_twice() {
     let triggered = running.trigger(vec![]).await;
     assert_eq!(triggered.probes.len(), 2);
     assert!(triggered.probes.iter().any(|probe| probe.error.contains("has not answered")));
-    assert_eq!(started.load(Ordering::SeqCst), 1);
+    assert_eq!(started.lock().unwrap().len(), 1);
+    let ended = Instant::now();
     drop(release);
     wait_until(SOON, "the next run to end well", async || running.error(0).is_empty()).await;
-    assert!(started.load(Ordering::SeqCst) > 1);
+    let pause = started.lock().unwrap()[1].duration_since(ended);
+    assert!(pause >= Duration::from_secs(5), "started again after {pause:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

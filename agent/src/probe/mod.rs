@@ -43,6 +43,9 @@ pub enum ProbeError {
         /// What the system says.
         source: io::Error,
     },
+    /// The kernel does not list the addresses of the interfaces.
+    #[error("cannot list addresses: {0}")]
+    Addresses(#[source] io::Error),
     /// A file does not have the form that it is known to have.
     #[error("{path}: {problem}")]
     Malformed {
@@ -57,6 +60,25 @@ impl ProbeError {
     /// For `map_err` on reading `path`.
     pub(crate) fn read(path: &str) -> impl FnOnce(io::Error) -> Self + '_ {
         move |source| Self::Read { path: path.to_owned(), source }
+    }
+}
+
+/// Whether an error says that nothing is there to be read: no such name, a link
+/// that leads nowhere or in a circle, or what is no regular file or no folder.
+/// Any other (no file descriptor left, a failing disk, no permission) says
+/// nothing of the node, and a probe that took it for an absence would report
+/// as removed what is there.
+fn is_absent(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, IsADirectory, NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory | IsADirectory | InvalidInput)
+        || error.raw_os_error() == Some(nix::libc::ELOOP)
+}
+
+/// What was read of `path`; nothing if nothing is there.
+fn unless_absent<T: Default>(path: &str, read: io::Result<T>) -> Result<T, ProbeError> {
+    match read {
+        Err(error) if is_absent(&error) => Ok(T::default()),
+        read => read.map_err(ProbeError::read(path)),
     }
 }
 

@@ -18,14 +18,15 @@ const NET: &str = "sys/class/net";
 pub(super) const WATCHED: &[&str] = &[];
 
 pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
+    scan_with(host, getifaddrs())
+}
+
+fn scan_with(
+    host: &HostRoot,
+    listed: nix::Result<impl Iterator<Item = InterfaceAddress>>,
+) -> Result<Scan, ProbeError> {
     let mut scan = Scan::default();
-    let addresses = match getifaddrs() {
-        Ok(listed) => addresses(listed),
-        Err(error) => {
-            scan.warnings.push(format!("cannot list addresses: {error}"));
-            BTreeMap::new()
-        }
-    };
+    let addresses = addresses(listed.map_err(|error| ProbeError::Addresses(error.into()))?);
     for name in host.list(NET).map_err(ProbeError::read(NET))? {
         let name = clean(name.as_encoded_bytes());
         // `bonding_masters` is a file among the interfaces.
@@ -186,6 +187,15 @@ mod tests {
         assert_eq!(prefix_length("0.0.0.0".parse().unwrap()), 0);
         assert_eq!(dev_type("DEVTYPE=bridge\nINTERFACE=br0\n").as_deref(), Some("bridge"));
         assert_eq!(dev_type("INTERFACE=eth0"), None);
+    }
+
+    #[test]
+    fn addresses_that_cannot_be_listed_fail_the_probe() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join(NET)).unwrap();
+        let listed: nix::Result<std::iter::Empty<InterfaceAddress>> = Err(nix::errno::Errno::EMFILE);
+        let error = scan_with(&HostRoot::new(root.path()).unwrap(), listed).unwrap_err();
+        assert!(matches!(error, ProbeError::Addresses(_)), "{error}");
     }
 
     #[test]

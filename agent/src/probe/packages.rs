@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader};
 
 use contracts::v1::{PackageDetails, asset_details::Details};
 
-use super::{ProbeError, Scan};
+use super::{ProbeError, Scan, is_absent, unless_absent};
 use crate::asset::ScannedAsset;
 use crate::host::HostRoot;
 use crate::text::clean;
@@ -33,7 +33,7 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(ProbeError::read(STATUS)(error)),
     }
-    for name in host.list(STATUS_FOLDER).unwrap_or_default() {
+    for name in unless_absent(STATUS_FOLDER, host.list(STATUS_FOLDER))? {
         let name = clean(name.as_encoded_bytes());
         if name.ends_with(".md5sums") {
             continue;
@@ -41,7 +41,8 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
         let path = format!("{STATUS_FOLDER}/{name}");
         match host.open(&path) {
             Ok(file) => collect(Stanzas::new(BufReader::new(file)), &path, true, &mut scan)?,
-            Err(error) => scan.warnings.push(format!("cannot read {path}: {error}")),
+            Err(error) if is_absent(&error) => scan.warnings.push(format!("cannot read {path}: {error}")),
+            Err(error) => return Err(ProbeError::read(&path)(error)),
         }
     }
     Ok(scan)
@@ -305,6 +306,31 @@ mod tests {
         let scan = scan(&HostRoot::new(folder.path()).unwrap()).unwrap();
         assert_eq!(scan.assets.len(), 1);
         assert_eq!(details(&scan.assets[0]).status, "installed");
+    }
+
+    #[test]
+    fn what_cannot_be_read_of_status_d_fails_the_probe() {
+        // A name longer than any can be: neither there nor absent.
+        let unreadable = "x".repeat(300);
+        for path in [STATUS_FOLDER, "var/lib/dpkg/status.d/base"] {
+            let folder = tempfile::tempdir().unwrap();
+            let link = folder.path().join(path);
+            std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(&unreadable, link).unwrap();
+            let error = scan(&HostRoot::new(folder.path()).unwrap()).unwrap_err();
+            assert!(error.to_string().starts_with(&format!("cannot read {path}:")), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_in_status_d_is_a_warning() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join(STATUS_FOLDER);
+        std::fs::create_dir_all(database.join("folder")).unwrap();
+        std::os::unix::fs::symlink("nowhere", database.join("dangling")).unwrap();
+        std::os::unix::fs::symlink("circle", database.join("circle")).unwrap();
+        let scan = scan(&HostRoot::new(folder.path()).unwrap()).unwrap();
+        assert_eq!((scan.assets.len(), scan.warnings.len()), (0, 3), "{:?}", scan.warnings);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::path::Path;
 use contracts::v1::{SystemdUnitDetails, asset_details::Details};
 
 use self::unit_file::{UnitFile, parse_unit_file};
-use super::{ProbeError, Scan};
+use super::{ProbeError, Scan, is_absent, unless_absent};
 use crate::asset::ScannedAsset;
 use crate::host::HostRoot;
 use crate::text::clean;
@@ -71,13 +71,14 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
             let name = clean(name.as_encoded_bytes());
             let path = format!("{folder}/{name}");
             if let Some(unit) = name.strip_suffix(".d") {
-                drop_ins.read(host, unit, &path);
+                drop_ins.read(host, unit, &path)?;
             } else if [".wants", ".requires", ".upholds"].iter().any(|suffix| name.ends_with(suffix)) {
                 if CONFIGURED.contains(&folder) {
-                    links.read_enabling(host, &path);
+                    links.read_enabling(host, &path)?;
                 }
             } else if unit_type(&name).is_some() {
-                let target = host.read_link(&path).ok();
+                // Absent: a file of its own.
+                let target = unless_absent(&path, host.read_link(&path).map(Some))?;
                 if let (Some(target), true) = (&target, CONFIGURED.contains(&folder)) {
                     links.aliases.entry(base_name(target)).or_default().insert(name.clone());
                 }
@@ -90,10 +91,12 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
             Ok(text) => (parse_unit_file(&text), text.is_empty()),
             // Masked by a link to /dev/null, which is no regular file.
             Err(_) if found.is_masked() => (UnitFile::default(), true),
-            Err(error) => {
+            // A link that leads nowhere: systemd has no such unit either.
+            Err(error) if is_absent(&error) => {
                 scan.warnings.push(format!("cannot read {}: {error}", found.path));
                 continue;
             }
+            Err(error) => return Err(ProbeError::read(&found.path)(error)),
         };
         let details = SystemdUnitDetails {
             r#type: unit_type(&name).unwrap_or_default().to_owned(),
@@ -130,12 +133,13 @@ struct Links {
 }
 
 impl Links {
-    fn read_enabling(&mut self, host: &HostRoot, folder: &str) {
-        for (name, target) in host.links(folder).unwrap_or_default() {
+    fn read_enabling(&mut self, host: &HostRoot, folder: &str) -> Result<(), ProbeError> {
+        for (name, target) in unless_absent(folder, host.links(folder))? {
             self.enabled.insert(clean(name.as_encoded_bytes()));
             // `getty@tty1.service -> …/getty@.service` enables the template.
             self.enabled.insert(base_name(Path::new(&target)));
         }
+        Ok(())
     }
 }
 
@@ -144,17 +148,18 @@ impl Links {
 struct DropIns(HashMap<String, BTreeMap<String, String>>);
 
 impl DropIns {
-    fn read(&mut self, host: &HostRoot, unit: &str, folder: &str) {
+    fn read(&mut self, host: &HostRoot, unit: &str, folder: &str) -> Result<(), ProbeError> {
         if unit_type(unit).is_none() {
-            return;
+            return Ok(());
         }
-        for name in host.list(folder).unwrap_or_default() {
+        for name in unless_absent(folder, host.list(folder))? {
             let name = clean(name.as_encoded_bytes());
             if name.ends_with(".conf") {
                 let path = format!("/{folder}/{name}");
                 self.0.entry(unit.to_owned()).or_default().entry(name).or_insert(path);
             }
         }
+        Ok(())
     }
 
     fn of(&self, unit: &str) -> Vec<String> {
@@ -291,6 +296,34 @@ mod tests {
             ssh.drop_ins,
             ["/etc/systemd/system/ssh.service.d/b.conf", "/usr/lib/systemd/system/ssh.service.d/a.conf"]
         );
+    }
+
+    #[test]
+    fn what_cannot_be_read_fails_the_probe_and_what_is_not_there_does_not() {
+        // A name longer than any can be: neither there nor absent.
+        let unreadable = "x".repeat(300);
+        for path in [
+            "usr/lib/systemd/system/a.service",
+            "usr/lib/systemd/system/ssh.service.d",
+            "etc/systemd/system/a.target.wants",
+        ] {
+            for (target, readable) in [(unreadable.as_str(), false), ("nowhere", true)] {
+                let root = node();
+                let link = root.path().join(path);
+                let _ = fs::remove_dir_all(&link);
+                symlink(target, link).unwrap();
+                match scan(&HostRoot::new(root.path()).unwrap()) {
+                    Ok(scan) => {
+                        assert!(readable, "{path}");
+                        assert_eq!((scan.assets.len(), scan.warnings.len() < 2), (11, true), "{path}");
+                    }
+                    Err(error) => {
+                        assert!(!readable, "{error}");
+                        assert!(error.to_string().starts_with(&format!("cannot read {path}:")), "{error}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

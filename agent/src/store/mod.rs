@@ -44,7 +44,7 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another agent has it open.
-    #[error("{path} is in use by another agent: give each its own --store-dir")]
+    #[error("{path} is in use by another agent: give each its own folder")]
     Locked {
         /// The file.
         path: PathBuf,
