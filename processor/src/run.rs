@@ -27,6 +27,8 @@ use crate::{
 const START_DEADLINE: Duration = Duration::from_secs(60);
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(3600);
+/// Connections for what collectors deliver.
+const INGEST_CONNECTIONS: usize = 4;
 /// Days for which the log has partitions ahead.
 const PARTITION_DAYS: i32 = 7;
 
@@ -69,16 +71,21 @@ pub async fn run(
     }
     let pool = pool::pool(&url, usize::from(config.database_connections))?;
     let key = page_token_key(&pool).await?;
+    // Before the first row of today is written.
+    create_partitions(&pool).await;
     database.holds();
 
     let descriptors = Arc::new(Descriptors::default());
-    let ingest = Ingest::new(pool.clone(), descriptors.clone(), IngestMetrics::register(&metrics));
+    // Connections of its own: slow searches must not hold up what arrives.
+    let ingest_pool = pool::pool(&url, INGEST_CONNECTIONS)?;
+    let ingest = Ingest::new(ingest_pool.clone(), descriptors.clone(), IngestMetrics::register(&metrics));
     let api = Api::new(pool.clone(), PageTokens::new(key), descriptors);
     let watch = tokio::spawn(watch_database(pool.clone(), database, shutdown.clone()));
     let keep = tokio::spawn(keep_partitions(pool, shutdown.clone()));
     tracing::info!(address = %grpc.local_addr()?, "processor is up");
     let grace = config.common.shutdown_grace();
-    let served = kit::grpc::serve(grpc, routes(api, ingest), readiness, grace, shutdown.clone()).await;
+    let served =
+        kit::grpc::serve(grpc, routes(api, ingest, ingest_pool), readiness, grace, shutdown.clone()).await;
 
     shutdown.cancel();
     for task in [watch, keep] {
@@ -138,17 +145,21 @@ async fn watch_database(pool: Pool, condition: Condition, shutdown: Cancellation
 /// Keeps partitions ahead of the clock.
 async fn keep_partitions(pool: Pool, shutdown: CancellationToken) {
     loop {
-        match pool.get().await {
-            Ok(mut connection) => match upkeep::create_partitions(&mut connection, PARTITION_DAYS).await {
-                Ok(0) => {}
-                Ok(created) => tracing::info!(created, "made partitions of the log"),
-                Err(error) => tracing::error!(%error, "cannot make partitions of the log"),
-            },
-            Err(error) => tracing::error!(%error, "cannot make partitions of the log"),
-        }
         tokio::select! {
             () = tokio::time::sleep(UPKEEP_INTERVAL) => {}
             () = shutdown.cancelled() => return,
         }
+        create_partitions(&pool).await;
+    }
+}
+
+async fn create_partitions(pool: &Pool) {
+    match pool.get().await {
+        Ok(mut connection) => match upkeep::create_partitions(&mut connection, PARTITION_DAYS).await {
+            Ok(0) => {}
+            Ok(created) => tracing::info!(created, "made partitions of the log"),
+            Err(error) => tracing::error!(%error, "cannot make partitions of the log"),
+        },
+        Err(error) => tracing::error!(%error, "cannot make partitions of the log"),
     }
 }

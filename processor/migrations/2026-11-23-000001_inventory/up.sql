@@ -59,6 +59,10 @@ CREATE TABLE asset (
     stream_number integer NOT NULL DEFAULT 0,
     sequence bigint NOT NULL DEFAULT 0,
     batch_index integer NOT NULL DEFAULT 0,
+    -- Version of the newest observation that said what it is like.
+    seen_stream_number integer NOT NULL DEFAULT 0,
+    seen_sequence bigint NOT NULL DEFAULT 0,
+    seen_batch_index integer NOT NULL DEFAULT 0,
     state_hash bytea,
     first_seen_time timestamptz,
     remove_time timestamptz,
@@ -69,6 +73,7 @@ CREATE TABLE asset (
 CREATE INDEX asset_by_display_name ON asset (display_name, uid) WHERE delete_time IS NULL;
 CREATE INDEX asset_by_kind ON asset (kind, display_name, uid) WHERE delete_time IS NULL;
 CREATE INDEX asset_by_node ON asset (node_uid, kind, state);
+CREATE INDEX asset_by_kind_and_state ON asset (kind, state) WHERE delete_time IS NULL;
 
 -- The log of observations and edits, and so the history. Each row holds both
 -- sides of the asset as they were after it.
@@ -100,6 +105,7 @@ CREATE TABLE asset_event (
     PRIMARY KEY (record_time, id)
 ) PARTITION BY RANGE (record_time);
 CREATE INDEX asset_event_by_asset ON asset_event (asset_uid, revision DESC);
+CREATE INDEX asset_event_by_node ON asset_event (node_uid, record_time DESC, id DESC);
 -- Catches what no daily partition covers, so that nothing is ever refused.
 CREATE TABLE asset_event_default PARTITION OF asset_event DEFAULT;
 
@@ -113,10 +119,16 @@ BEGIN
     FOR day IN SELECT (now() AT TIME ZONE 'UTC')::date + n FROM generate_series(0, days) AS n LOOP
         name := 'asset_event_' || to_char(day, 'YYYYMMDD');
         CONTINUE WHEN to_regclass(name) IS NOT NULL;
-        EXECUTE format(
-            'CREATE TABLE %I PARTITION OF asset_event FOR VALUES FROM (%L) TO (%L)',
-            name, day::text || ' 00:00:00+00', (day + 1)::text || ' 00:00:00+00');
-        created := created + 1;
+        BEGIN
+            EXECUTE format(
+                'CREATE TABLE %I PARTITION OF asset_event FOR VALUES FROM (%L) TO (%L)',
+                name, day::text || ' 00:00:00+00', (day + 1)::text || ' 00:00:00+00');
+            created := created + 1;
+        EXCEPTION WHEN check_violation THEN
+            -- Rows of that day are in the default partition and stay there; the
+            -- days after it must not suffer.
+            RAISE WARNING 'no partition for %: the default partition has rows of it', day;
+        END;
     END LOOP;
     RETURN created;
 END

@@ -9,7 +9,7 @@ use kit::{identity::Collection, status::not_found};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{Api, convert, errors, request};
+use super::{Api, convert, errors, request, task::in_task};
 use crate::{
     domain::filter::Schema,
     store::{asset, event},
@@ -40,9 +40,12 @@ impl AssetService for Api {
 
     async fn get_asset(&self, request: Request<GetAssetRequest>) -> Result<Response<Asset>, Status> {
         let uid = request::name("name", &request.get_ref().name, Collection::Assets)?;
-        let mut connection = self.connection().await?;
-        let row = asset::get(&mut connection, uid).await.map_err(|error| errors::query(&error))?;
-        Ok(Response::new(convert::asset(row.ok_or_else(|| missing(uid))?)))
+        let api = self.clone();
+        let row = in_task(async move {
+            let mut connection = api.connection().await?;
+            asset::get(&mut connection, uid).await.map_err(|error| errors::query(&error))
+        });
+        Ok(Response::new(convert::asset(row.await?.ok_or_else(|| missing(uid))?)))
     }
 
     async fn list_assets(
@@ -57,11 +60,14 @@ impl AssetService for Api {
         let after = self.tokens.open(&request.page_token, &question, 2).map_err(errors::token)?;
         let after = request::name_and_uid(after)?;
 
-        let mut connection = self.connection().await?;
-        let mut rows =
-            asset::list(&mut connection, condition, request.show_deleted, after, request::limit(page))
+        let (api, show_deleted) = (self.clone(), request.show_deleted);
+        let rows = in_task(async move {
+            let mut connection = api.connection().await?;
+            asset::list(&mut connection, condition, show_deleted, after, request::limit(page))
                 .await
-                .map_err(|error| errors::query(&error))?;
+                .map_err(|error| errors::query(&error))
+        });
+        let mut rows = rows.await?;
         let more = rows.len() > page;
         rows.truncate(page);
         let next_page_token = match rows.last().filter(|_| more) {
@@ -93,17 +99,20 @@ impl AssetService for Api {
         let below = self.tokens.open(&request.page_token, &question, 1).map_err(errors::token)?;
         let below = below.and_then(|below| below[0].parse().ok());
 
-        let mut connection = self.connection().await?;
-        let (now, ..) = asset::get(&mut connection, uid)
-            .await
-            .map_err(|error| errors::query(&error))?
-            .ok_or_else(|| missing(uid))?;
-        let mut rows = event::revisions(&mut connection, uid, below, request::limit(page))
-            .await
-            .map_err(|error| errors::query(&error))?;
+        let api = self.clone();
+        let found = in_task(async move {
+            let mut connection = api.connection().await?;
+            let (now, ..) = asset::get(&mut connection, uid)
+                .await
+                .map_err(|error| errors::query(&error))?
+                .ok_or_else(|| missing(uid))?;
+            let rows = event::revisions(&mut connection, uid, below, request::limit(page)).await;
+            Ok::<_, Status>((now, rows.map_err(|error| errors::query(&error))?))
+        });
+        let (now, mut rows) = found.await?;
         let more = rows.len() > page;
         rows.truncate(page);
-        let last = rows.last().filter(|_| more).and_then(|(last, _)| last.revision);
+        let last = rows.last().filter(|_| more).and_then(|(last, ..)| last.revision);
         let next_page_token =
             last.map(|last| self.tokens.issue(&question, vec![last.to_string()])).unwrap_or_default();
         let revisions = rows.into_iter().map(|row| convert::revision(row, &now)).collect();

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::store::{
     asset::{AssetOnNode, AssetRow},
-    event::{EventOnNode, EventRow},
+    event::{EventOnNode, EventRow, RevisionRow},
 };
 
 /// A time as the contract has it.
@@ -84,30 +84,33 @@ pub fn event((row, node_display_name): EventOnNode) -> Event {
 }
 
 /// A revision: the event, and the asset as it was after it.
-pub fn revision(row: EventOnNode, now: &AssetRow) -> AssetRevision {
-    let asset = as_of(&row.0, row.1.clone().unwrap_or_default(), now);
-    let number = row.0.revision.unwrap_or(0);
+pub fn revision((row, node_display_name, details, managed): RevisionRow, now: &AssetRow) -> AssetRevision {
+    let mut asset = as_of(&row, now);
+    asset.node_display_name = node_display_name.clone().unwrap_or_default();
+    asset.details = self::details(details.as_deref());
+    asset.managed = self::managed(managed.as_deref());
+    let number = row.revision.unwrap_or(0);
     AssetRevision {
-        name: format!("{}/revisions/{number}", Collection::Assets.name(row.0.asset_uid)),
+        name: format!("{}/revisions/{number}", Collection::Assets.name(row.asset_uid)),
         revision: number,
-        record_time: Some(timestamp(row.0.record_time)),
+        record_time: Some(timestamp(row.record_time)),
         asset: Some(asset),
-        event: Some(event(row)),
+        event: Some(event((row, node_display_name))),
     }
 }
 
-fn as_of(row: &EventRow, node_display_name: String, now: &AssetRow) -> Asset {
+fn as_of(row: &EventRow, now: &AssetRow) -> Asset {
     let deleted = row.event_type == contracts::v1::EventType::Deleted as i16;
     Asset {
         name: Collection::Assets.name(row.asset_uid),
         kind: row.kind.into(),
         display_name: row.display_name.clone(),
         node: node_name(row.node_uid),
-        node_display_name,
+        node_display_name: String::new(),
         natural_key: row.natural_key.clone(),
         state: row.state.into(),
-        details: details(row.details.as_deref()),
-        managed: managed(row.managed.as_deref()),
+        details: None,
+        managed: None,
         revision: row.revision.unwrap_or(0),
         managed_revision: row.managed_revision,
         etag: etag(row.asset_uid, row.managed_revision),

@@ -16,7 +16,7 @@ use prost::Message;
 use tonic::{Code, Request, Status};
 use uuid::Uuid;
 
-use super::{Api, asset::missing, convert, errors, request};
+use super::{Api, asset::missing, convert, errors, request, task::in_task};
 use crate::{
     domain::{
         attributes::searchable,
@@ -72,7 +72,7 @@ impl Api {
             let created = connection
                 .transaction(async |connection| api.insert(connection, editable, given.natural_key).await)
                 .await?;
-            Ok(convert::asset((created, None, None)))
+            Ok::<_, EditError>(convert::asset((created, None, None)))
         })
         .await
     }
@@ -114,10 +114,11 @@ impl Api {
         let api = self.clone();
         in_task(async move {
             let mut connection = api.connection().await?;
-            connection
-                .transaction(async |connection| api.apply_edit(connection, uid, &given, &mask).await)
-                .await?;
-            api.read(&mut connection, uid).await
+            let edited = connection.transaction(async |connection| {
+                api.apply_edit(connection, uid, &given, &mask).await?;
+                api.read(connection, uid).await
+            });
+            edited.await
         })
         .await
     }
@@ -152,10 +153,11 @@ impl Api {
         let api = self.clone();
         in_task(async move {
             let mut connection = api.connection().await?;
-            connection
-                .transaction(async |connection| api.mark_deleted(connection, uid, &request.etag).await)
-                .await?;
-            api.read(&mut connection, uid).await
+            let deleted = connection.transaction(async |connection| {
+                api.mark_deleted(connection, uid, &request.etag).await?;
+                api.read(connection, uid).await
+            });
+            deleted.await
         })
         .await
     }
@@ -201,21 +203,6 @@ impl Api {
     async fn read(&self, connection: &mut AsyncPgConnection, uid: Uuid) -> Result<Asset, EditError> {
         let row = asset::get(connection, uid).await?.ok_or_else(|| missing(uid))?;
         Ok(convert::asset(row))
-    }
-}
-
-/// Runs an edit as a task of its own: a caller that goes away must not leave a
-/// pooled connection inside a transaction, with its locks.
-async fn in_task<F>(edit: F) -> Result<Asset, Status>
-where
-    F: Future<Output = Result<Asset, EditError>> + Send + 'static,
-{
-    match tokio::spawn(edit).await {
-        Ok(done) => done.map_err(Status::from),
-        Err(died) => {
-            tracing::error!(error = %died, "an edit's task ended");
-            Err(error(Code::Internal, "INTERNAL", "the edit failed; the processor's log says why", &[]))
-        }
     }
 }
 

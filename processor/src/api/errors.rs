@@ -28,7 +28,11 @@ pub fn pool(cause: &PoolError<Inner>) -> Status {
 pub fn query(cause: &QueryError) -> Status {
     if let QueryError::DatabaseError(kind, information) = cause {
         let message = information.message();
-        if message.contains("statement timeout") || message.contains("lock timeout") {
+        if message.contains("lock timeout") {
+            let text = "another change of the same asset takes long; try again";
+            return retry_later(Code::Aborted, "CONCURRENT_CHANGE", text, RETRY);
+        }
+        if message.contains("statement timeout") {
             tracing::warn!(error = %cause, "query took too long");
             let text = "the query takes too long; narrow the filter";
             return error(Code::DeadlineExceeded, "QUERY_TOO_SLOW", text, &[]);

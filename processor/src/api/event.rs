@@ -4,7 +4,7 @@ use contracts::v1::{ListEventsRequest, ListEventsResponse, event_service_server:
 use kit::identity::Collection;
 use tonic::{Request, Response, Status};
 
-use super::{Api, convert, errors, request};
+use super::{Api, convert, errors, request, task::in_task};
 use crate::{domain::filter::Schema, store::event};
 
 impl Api {
@@ -34,10 +34,14 @@ impl EventService for Api {
         let before = self.tokens.open(&request.page_token, &question, 2).map_err(errors::token)?;
         let before = request::time_and_id(before)?;
 
-        let mut connection = self.connection().await?;
-        let mut rows = event::list(&mut connection, condition, before, request::limit(page))
-            .await
-            .map_err(|error| errors::query(&error))?;
+        let api = self.clone();
+        let rows = in_task(async move {
+            let mut connection = api.connection().await?;
+            event::list(&mut connection, condition, before, request::limit(page))
+                .await
+                .map_err(|error| errors::query(&error))
+        });
+        let mut rows = rows.await?;
         let more = rows.len() > page;
         rows.truncate(page);
         let next_page_token = match rows.last().filter(|_| more) {

@@ -12,7 +12,7 @@ use kit::{identity::parse_uuid, status::invalid_field};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{Api, errors};
+use super::{Api, errors, task::in_task};
 use crate::{
     ingest::{Ingest, MAX_MESSAGES},
     store::node::{Beat, record_beats_in_txn},
@@ -58,22 +58,22 @@ impl IngestService for IngestApi {
         let mut beats: BTreeMap<Uuid, Beat> = BTreeMap::new();
         for (index, received) in request.heartbeats.iter().enumerate() {
             let beat = beat(index, received)?;
-            beats.insert(beat.uid, beat);
+            let newest =
+                beats.get(&beat.uid).is_none_or(|other| other.held_for_millis >= beat.held_for_millis);
+            if newest {
+                beats.insert(beat.uid, beat);
+            }
         }
         let beats: Vec<Beat> = beats.into_values().collect();
         let mut connection = self.api.connection().await?;
-        let recorded = tokio::spawn(async move {
-            connection
-                .transaction(async |connection| {
-                    record_beats_in_txn(connection, &request.collector, &beats).await?;
-                    Ok::<_, QueryError>(())
-                })
-                .await
-        });
-        match recorded.await {
-            Ok(recorded) => recorded.map_err(|error| errors::query(&error))?,
-            Err(died) => return Err(errors::ingest(&died.into())),
-        }
+        in_task(async move {
+            let recorded = connection.transaction(async |connection| {
+                record_beats_in_txn(connection, &request.collector, &beats).await?;
+                Ok::<_, QueryError>(())
+            });
+            recorded.await.map_err(|error| errors::query(&error))
+        })
+        .await?;
         Ok(Response::new(RecordHeartbeatsResponse {}))
     }
 }
@@ -97,6 +97,8 @@ fn beat(index: usize, received: &contracts::v1::ReceivedHeartbeat) -> Result<Bea
         interval_seconds: i32::try_from(heartbeat.interval_seconds.clamp(1, 3600)).unwrap_or(15),
         last_sequence: heartbeat.last_sequence,
         outbox_batches: i64::try_from(heartbeat.outbox_batches).unwrap_or(i64::MAX),
-        held_for_seconds: received.held_for.map_or(0, |held| held.seconds.clamp(0, 3600)),
+        held_for_millis: received.held_for.map_or(0, |held| {
+            held.seconds.clamp(0, 3600) * 1000 + i64::from(held.nanos.clamp(0, 999_999_999)) / 1_000_000
+        }),
     })
 }

@@ -10,6 +10,7 @@ mod ingest;
 mod node;
 mod overview;
 mod request;
+mod task;
 
 use std::sync::Arc;
 
@@ -27,6 +28,9 @@ use crate::{
     store::pool::{Pool, Pooled},
 };
 pub use overview::OverviewApi;
+
+/// Largest answer, in bytes; a page that is larger is refused.
+const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
 /// What every service needs.
 #[derive(Clone)]
@@ -48,13 +52,23 @@ impl Api {
 }
 
 /// All services of the processor.
-pub fn routes(api: Api, ingest: Ingest) -> Routes {
+pub fn routes(api: Api, ingest: Ingest, ingest_pool: Pool) -> Routes {
     let overview = OverviewApi::new(api.clone());
-    let ingest = ingest::IngestApi::new(api.clone(), ingest);
-    // A server's answer is bounded too: a page of 1,000 assets fits.
-    Routes::new(AssetServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES))
-        .add_service(NodeServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES))
-        .add_service(EventServiceServer::new(api).max_decoding_message_size(MAX_MESSAGE_BYTES))
-        .add_service(OverviewServiceServer::new(overview))
-        .add_service(IngestServiceServer::new(ingest).max_decoding_message_size(MAX_MESSAGE_BYTES * 2))
+    let ingest = ingest::IngestApi::new(Api { pool: ingest_pool, ..api.clone() }, ingest);
+    // Answers are bounded too. A page of 1,000 assets is well below a megabyte,
+    // unless people wrote long notes on most of them.
+    let assets = AssetServiceServer::new(api.clone());
+    let nodes = NodeServiceServer::new(api.clone());
+    let events = EventServiceServer::new(api);
+    Routes::new(
+        assets.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES),
+    )
+    .add_service(
+        nodes.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES),
+    )
+    .add_service(
+        events.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES),
+    )
+    .add_service(OverviewServiceServer::new(overview))
+    .add_service(IngestServiceServer::new(ingest).max_decoding_message_size(MAX_MESSAGE_BYTES * 2))
 }

@@ -7,7 +7,7 @@ use contracts::v1::{
 use kit::{identity::Collection, status::not_found};
 use tonic::{Request, Response, Status};
 
-use super::{Api, convert::timestamp, errors, health::health, request};
+use super::{Api, convert::timestamp, errors, health::health, request, task::in_task};
 use crate::store::node::{self, NodeRow, clock_and_contact};
 
 fn node(row: NodeRow, now: DateTime<Utc>, contact: Option<DateTime<Utc>>) -> Node {
@@ -35,11 +35,15 @@ impl NodeService for Api {
     async fn get_node(&self, request: Request<GetNodeRequest>) -> Result<Response<Node>, Status> {
         let name = request.into_inner().name;
         let uid = request::name("name", &name, Collection::Nodes)?;
-        let mut connection = self.connection().await?;
-        let row = node::get(&mut connection, uid).await.map_err(|error| errors::query(&error))?;
+        let api = self.clone();
+        let found = in_task(async move {
+            let mut connection = api.connection().await?;
+            let row = node::get(&mut connection, uid).await.map_err(|error| errors::query(&error))?;
+            let clock = clock_and_contact(&mut connection).await.map_err(|error| errors::query(&error))?;
+            Ok::<_, Status>((row, clock))
+        });
+        let (row, (now, contact)) = found.await?;
         let row = row.ok_or_else(|| not_found("assettrack.v1.Node", &name))?;
-        let (now, contact) =
-            clock_and_contact(&mut connection).await.map_err(|error| errors::query(&error))?;
         Ok(Response::new(node(row, now, contact)))
     }
 
@@ -53,12 +57,16 @@ impl NodeService for Api {
         let after = self.tokens.open(&request.page_token, &question, 2).map_err(errors::token)?;
         let after = request::name_and_uid(after)?;
 
-        let mut connection = self.connection().await?;
-        let mut rows = node::list(&mut connection, after, request::limit(page))
-            .await
-            .map_err(|error| errors::query(&error))?;
-        let (now, contact) =
-            clock_and_contact(&mut connection).await.map_err(|error| errors::query(&error))?;
+        let api = self.clone();
+        let found = in_task(async move {
+            let mut connection = api.connection().await?;
+            let rows = node::list(&mut connection, after, request::limit(page))
+                .await
+                .map_err(|error| errors::query(&error))?;
+            let clock = clock_and_contact(&mut connection).await.map_err(|error| errors::query(&error))?;
+            Ok::<_, Status>((rows, clock))
+        });
+        let (mut rows, (now, contact)) = found.await?;
         let more = rows.len() > page;
         rows.truncate(page);
         let next_page_token = match rows.last().filter(|_| more) {

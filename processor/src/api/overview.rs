@@ -13,13 +13,14 @@ use contracts::v1::{
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 
-use super::{Api, convert::timestamp, errors, health::health};
+use super::{Api, convert::timestamp, errors, health::health, task::in_task};
 use crate::store::{node::clock_and_contact, overview};
 
 /// Counting touches every asset: answers are shared for this long.
 const SHARED_FOR: Duration = Duration::from_secs(2);
 
 /// The service.
+#[derive(Clone)]
 pub struct OverviewApi {
     api: Api,
     newest: Arc<Mutex<Option<(Instant, Overview)>>>,
@@ -61,15 +62,21 @@ impl OverviewApi {
 #[tonic::async_trait]
 impl OverviewService for OverviewApi {
     async fn get_overview(&self, _: Request<GetOverviewRequest>) -> Result<Response<Overview>, Status> {
-        // Held while counting: those who come meanwhile get the same answer.
-        let mut newest = self.newest.lock().await;
-        if let Some((counted, overview)) = newest.as_ref()
-            && counted.elapsed() < SHARED_FOR
-        {
-            return Ok(Response::new(overview.clone()));
-        }
-        let overview = self.count().await?;
-        *newest = Some((Instant::now(), overview.clone()));
-        Ok(Response::new(overview))
+        let this = self.clone();
+        // It goes on when its caller has waited long enough: the next one finds
+        // the answer.
+        let overview = in_task(async move {
+            // Held while counting: those who come meanwhile get the same answer.
+            let mut newest = this.newest.lock().await;
+            if let Some((counted, overview)) = newest.as_ref()
+                && counted.elapsed() < SHARED_FOR
+            {
+                return Ok(overview.clone());
+            }
+            let overview = this.count().await?;
+            *newest = Some((Instant::now(), overview.clone()));
+            Ok::<_, Status>(overview)
+        });
+        Ok(Response::new(overview.await?))
     }
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::changes::{Descriptors, changed_fields};
 
 /// Orders observations of one node: stream number, sequence, index in batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
     /// Number of the stream, by first sight on its node.
     pub stream_number: i32,
@@ -77,6 +77,9 @@ pub struct Known {
     pub managed_revision: i64,
     /// Version of its newest observation.
     pub version: Version,
+    /// Version of the newest one that said what it is like: that of its details
+    /// and name. Zero if none did.
+    pub seen: Version,
     /// Hash of its state; empty while REMOVED.
     pub state_hash: Vec<u8>,
     /// When it was first reported.
@@ -136,7 +139,7 @@ pub fn fold(
     observations.sort_by_key(|observed| observed.version);
     for observed in observations {
         let asset = observed.asset;
-        let (after, logged) = apply(known.get(&asset), observed, now, descriptors);
+        let (after, logged) = apply(known.get(&asset), &observed, now, descriptors);
         folded.log.extend(logged);
         if let Some(after) = after {
             known.insert(asset, after);
@@ -176,25 +179,42 @@ pub fn retire(known: Vec<Known>, stream: Uuid, version: Version, now: DateTime<U
 /// log, unless it is a snapshot's entry that says nothing new.
 fn apply(
     before: Option<&Known>,
-    observed: Observed,
+    observed: &Observed,
     now: DateTime<Utc>,
     descriptors: &Descriptors,
 ) -> (Option<Known>, Option<Logged>) {
     let record_time = monotone(now, before);
     let late = !observed.current_stream || before.is_some_and(|before| before.version >= observed.version);
     if late {
+        if let Some(before) = before.filter(|before| tells_more(before, observed)) {
+            let changed = changes(before, observed, descriptors);
+            if observed.presence == Presence::Listed && changed.is_empty() {
+                return (Some(Known { seen: observed.version, ..before.clone() }), None);
+            }
+            let after = Known {
+                display_name: observed.display_name.clone(),
+                details: Some(observed.details.clone()),
+                seen: observed.version,
+                revision: before.revision + 1,
+                update_time: record_time,
+                ..before.clone()
+            };
+            let revision = Some(after.revision);
+            let row = logged(EventType::Changed, observed, after.clone(), revision, changed, record_time);
+            return (Some(after), Some(row));
+        }
         let event_type = match observed.presence {
             Presence::Absent => EventType::Removed,
             _ => EventType::Changed,
         };
-        let after = first_seen(&observed, record_time, before);
-        return (None, Some(logged(event_type, &observed, after, None, Vec::new(), record_time)));
+        let after = first_seen(observed, record_time, before);
+        return (None, Some(logged(event_type, observed, after, None, Vec::new(), record_time)));
     }
     let Some(before) = before else {
-        let after = first_seen(&observed, record_time, None);
+        let after = first_seen(observed, record_time, None);
         let event_type =
             if observed.presence == Presence::Absent { EventType::Removed } else { EventType::Appeared };
-        let row = logged(event_type, &observed, after.clone(), Some(after.revision), Vec::new(), record_time);
+        let row = logged(event_type, observed, after.clone(), Some(after.revision), Vec::new(), record_time);
         return (Some(after), Some(row));
     };
     let active = before.state == AssetState::Active;
@@ -204,7 +224,7 @@ fn apply(
             let changed = vec!["state".to_owned()];
             let row = logged(
                 EventType::Removed,
-                &observed,
+                observed,
                 after.clone(),
                 Some(after.revision),
                 changed,
@@ -214,22 +234,18 @@ fn apply(
         }
         Presence::Absent => {
             let after = Known { version: observed.version, ..before.clone() };
-            let row = logged(EventType::Removed, &observed, after.clone(), None, Vec::new(), record_time);
+            let row = logged(EventType::Removed, observed, after.clone(), None, Vec::new(), record_time);
             (Some(after), Some(row))
         }
         Presence::Listed if active && before.state_hash == observed.state_hash => {
-            (Some(Known { version: observed.version, ..before.clone() }), None)
+            (Some(Known { version: observed.version, seen: observed.version, ..before.clone() }), None)
         }
         _ => {
             let event_type = if active { EventType::Changed } else { EventType::Appeared };
-            let mut changed = changed_fields(descriptors, before.details.as_deref(), &observed.details);
-            if before.display_name != observed.display_name {
-                changed.push("display_name".to_owned());
-            }
+            let mut changed = changes(before, observed, descriptors);
             if !active {
                 changed.push("state".to_owned());
             }
-            changed.sort_unstable();
             let after = Known {
                 display_name: observed.display_name.clone(),
                 state: AssetState::Active,
@@ -237,16 +253,34 @@ fn apply(
                 state_hash: observed.state_hash.clone(),
                 revision: before.revision + 1,
                 version: observed.version,
+                seen: observed.version,
                 first_seen_time: before.first_seen_time.or(Some(record_time)),
                 remove_time: None,
                 update_time: record_time,
                 ..before.clone()
             };
-            let row =
-                logged(event_type, &observed, after.clone(), Some(after.revision), changed, record_time);
+            let row = logged(event_type, observed, after.clone(), Some(after.revision), changed, record_time);
             (Some(after), Some(row))
         }
     }
+}
+
+/// Whether an observation that came too late to say that the asset is there
+/// still says what it was like when it was last there: ABSENT has overtaken it.
+fn tells_more(before: &Known, observed: &Observed) -> bool {
+    observed.current_stream
+        && observed.presence != Presence::Absent
+        && before.state == AssetState::Removed
+        && before.seen < observed.version
+}
+
+/// Paths in which what is observed differs from what is known, sorted.
+fn changes(before: &Known, observed: &Observed, descriptors: &Descriptors) -> Vec<String> {
+    let mut changed = changed_fields(descriptors, before.details.as_deref(), &observed.details);
+    if before.display_name != observed.display_name {
+        changed.push("display_name".to_owned());
+    }
+    changed
 }
 
 /// The row of an asset that nothing was known of; or what a late observation
@@ -267,6 +301,7 @@ fn first_seen(observed: &Observed, record_time: DateTime<Utc>, before: Option<&K
         revision: 1,
         managed_revision: before.map_or(0, |before| before.managed_revision),
         version: observed.version,
+        seen: if absent { Version::default() } else { observed.version },
         state_hash: observed.state_hash.clone(),
         first_seen_time: Some(record_time),
         remove_time: absent.then_some(record_time),
@@ -381,22 +416,38 @@ mod tests {
 
     #[test]
     fn the_end_is_the_same_in_any_order() {
-        use Presence::{Absent, Present};
-        let steps = [see(1, Present, 1), see(2, Present, 2), see(3, Absent, 0), see(4, Present, 4)];
-        let (expected, _) = run(&[steps.to_vec()]);
-        let expected = expected.unwrap();
-        for permutation in permutations(4) {
-            let calls: Vec<_> = permutation.iter().map(|index| vec![steps[*index].clone()]).collect();
-            let (known, log) = run(&calls);
-            let known = known.unwrap();
-            assert_eq!(
-                (known.state, &known.details, known.version),
-                (expected.state, &expected.details, expected.version),
-                "{permutation:?}"
-            );
-            assert_eq!(log.len(), 4, "every event is in the log: {permutation:?}");
-            let revisions: Vec<_> = log.iter().filter_map(|row| row.revision).collect();
-            assert_eq!(revisions, (1..=known.revision).collect::<Vec<_>>(), "{permutation:?}");
+        use Presence::{Absent, Listed, Present};
+        let named = |sequence, name: &str, hash| Observed {
+            display_name: name.to_owned(),
+            ..see(sequence, Present, hash)
+        };
+        for steps in [
+            [see(1, Present, 1), see(2, Present, 2), see(3, Absent, 0), see(4, Present, 4)],
+            [named(1, "one", 1), see(2, Absent, 0), named(3, "three", 3), see(4, Absent, 0)],
+            [see(1, Absent, 0), see(2, Listed, 2), see(3, Listed, 2), see(4, Absent, 0)],
+        ] {
+            let (expected, _) = run(&[steps.to_vec()]);
+            let expected = expected.unwrap();
+            for permutation in permutations(4) {
+                let calls: Vec<_> = permutation.iter().map(|index| vec![steps[*index].clone()]).collect();
+                let (known, log) = run(&calls);
+                let known = known.unwrap();
+                assert_eq!(
+                    (known.state, &known.details, &known.display_name, known.version, known.seen),
+                    (
+                        expected.state,
+                        &expected.details,
+                        &expected.display_name,
+                        expected.version,
+                        expected.seen
+                    ),
+                    "{permutation:?}"
+                );
+                let revisions: Vec<_> = log.iter().filter_map(|row| row.revision).collect();
+                assert_eq!(revisions, (1..=known.revision).collect::<Vec<_>>(), "{permutation:?}");
+                let changes = steps.iter().filter(|step| step.presence != Listed).count();
+                assert!(log.len() >= changes, "every event is in the log: {permutation:?}");
+            }
         }
     }
 

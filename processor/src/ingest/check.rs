@@ -246,7 +246,7 @@ fn check_observation(node: Uuid, index: usize, observation: &Observation) -> Res
         display_name: observation.display_name.clone(),
         state_hash: if absent { Vec::new() } else { observation.state_hash.clone() },
         details,
-        // PostgreSQL's range of times is narrower than chrono's.
-        observe_time: observe_time.filter(|time| (-9999..=9999).contains(&chrono::Datelike::year(time))),
+        // The range of google.protobuf.Timestamp.
+        observe_time: observe_time.filter(|time| (1..=9999).contains(&chrono::Datelike::year(time))),
     })
 }

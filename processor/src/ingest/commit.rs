@@ -21,7 +21,8 @@ use crate::{
         dead_letter::{DeadLetter, keep_in_txn},
         ingest::{
             NewNode, SnapshotRow, StreamRow, append_in_txn, complete_snapshots_in_txn, insert_stream_in_txn,
-            known_in_txn, lock_nodes_in_txn, receive_in_txn, save_in_txn, streams_in_txn, unlisted_in_txn,
+            known_in_txn, lock_nodes_in_txn, overtaken_streams_in_txn, receive_in_txn,
+            renumber_stream_in_txn, save_in_txn, streams_in_txn, unlisted_in_txn,
         },
     },
 };
@@ -174,7 +175,8 @@ async fn finish_snapshot(
 struct Streams(HashMap<(Uuid, Uuid), StreamRow>);
 
 impl Streams {
-    /// Loads them, and numbers those that are seen for the first time.
+    /// Loads them, and numbers those that are seen for the first time. The one
+    /// that live heartbeats name becomes the newest, if it is not.
     async fn load(
         connection: &mut AsyncPgConnection,
         nodes: &[Uuid],
@@ -183,6 +185,14 @@ impl Streams {
     ) -> QueryResult<Self> {
         let rows = streams_in_txn(connection, nodes).await?;
         let mut streams = Self(rows.into_iter().map(|row| ((row.node_uid, row.stream), row)).collect());
+        for (node, stream) in overtaken_streams_in_txn(connection, nodes).await? {
+            let number = streams.newest(node) + 1;
+            tracing::warn!(%node, %stream, number, "heartbeats name a stream that another one had overtaken");
+            renumber_stream_in_txn(connection, node, stream, number).await?;
+            if let Some(row) = streams.0.get_mut(&(node, stream)) {
+                row.number = number;
+            }
+        }
         for (_, batch) in batches {
             let key = (batch.node.uid, batch.stream);
             if streams.0.contains_key(&key) {

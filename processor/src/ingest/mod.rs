@@ -198,12 +198,13 @@ fn lost_a_race(error: &QueryError) -> bool {
 /// it (a broken constraint is our own mistake) is tried again, for ever if need
 /// be, and never given up.
 fn is_refused_data(error: &QueryError) -> bool {
-    const REFUSALS: [&str; 5] = [
+    const REFUSALS: [&str; 6] = [
         "invalid byte sequence",
         "unsupported Unicode escape sequence",
         "value too long",
         "index row size",
         "index row requires",
+        "timestamp out of range",
     ];
     match error {
         QueryError::DatabaseError(DatabaseErrorKind::Unknown, information) => {

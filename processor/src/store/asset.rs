@@ -3,14 +3,14 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::{
     ExpressionMethods, NullableExpressionMethods, OptionalExtension, QueryDsl, QueryResult, Queryable,
-    Selectable, SelectableHelper, dsl::sql, sql_types::Timestamptz,
+    QueryableByName, Selectable, SelectableHelper, sql_types::Timestamptz,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
 use super::{
     filter_sql::Columns,
-    sql::{Bind, Condition, Sql},
+    sql::{Bind, Condition, Sql, load},
 };
 use crate::schema::{asset, node};
 
@@ -119,6 +119,12 @@ pub async fn lock_in_txn(connection: &mut AsyncPgConnection, uid: Uuid) -> Query
     asset::table.find(uid).select(AssetRow::as_select()).for_update().first(connection).await.optional()
 }
 
+#[derive(QueryableByName)]
+struct Clock {
+    #[diesel(sql_type = Timestamptz)]
+    now: DateTime<Utc>,
+}
+
 /// A time to record, taken now, after the locks: later than `after`.
 ///
 /// # Errors
@@ -127,8 +133,8 @@ pub async fn record_time_in_txn(
     connection: &mut AsyncPgConnection,
     after: Option<DateTime<Utc>>,
 ) -> QueryResult<DateTime<Utc>> {
-    let now: DateTime<Utc> =
-        diesel::select(sql::<Timestamptz>("clock_timestamp()")).get_result(connection).await?;
+    let mut clock: Vec<Clock> = load(connection, Sql::new("SELECT clock_timestamp() AS now")).await?;
+    let now = clock.pop().ok_or(diesel::result::Error::NotFound)?.now;
     Ok(match after {
         Some(after) if after >= now => after + TimeDelta::microseconds(1),
         _ => now,

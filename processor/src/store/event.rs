@@ -50,12 +50,14 @@ pub struct EventRow {
     pub revision: Option<i64>,
     pub managed_revision: i64,
     pub state: i16,
-    pub details: Option<Vec<u8>>,
-    pub managed: Option<Vec<u8>>,
     pub changed_fields: Vec<String>,
     pub actor: String,
     pub observe_time: Option<DateTime<Utc>>,
 }
+
+/// A row of the log with its node's name and both sides of the asset, as they
+/// were after it: encoded AssetDetails and ManagedFields.
+pub type RevisionRow = (EventRow, Option<String>, Option<Vec<u8>>, Option<Vec<u8>>);
 
 /// An edit, for the log.
 #[derive(Debug, Insertable)]
@@ -129,10 +131,15 @@ pub async fn revisions(
     asset: Uuid,
     below: Option<i64>,
     limit: i64,
-) -> QueryResult<Vec<EventOnNode>> {
+) -> QueryResult<Vec<RevisionRow>> {
     asset_event::table
         .left_join(node::table)
-        .select((EventRow::as_select(), node::display_name.nullable()))
+        .select((
+            EventRow::as_select(),
+            node::display_name.nullable(),
+            asset_event::details,
+            asset_event::managed,
+        ))
         .filter(asset_event::asset_uid.eq(asset))
         .filter(asset_event::revision.lt(below.unwrap_or(i64::MAX)))
         .order(asset_event::revision.desc())

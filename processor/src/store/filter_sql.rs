@@ -49,7 +49,7 @@ fn join(parts: &[Predicate], by: &str, columns: &Columns) -> Sql {
 fn compare(field: &Field, operator: Operator, value: &Literal, columns: &Columns) -> Sql {
     let path = field.path.join(".");
     if let Some((_, column)) = columns.columns.iter().find(|(name, _)| *name == path) {
-        return compare_column(Sql::new(*column), operator, value);
+        return compare_field(Sql::new(*column), field.field_type, operator, value);
     }
     let Some(json) = columns.json else { return Sql::new("false") };
     let at = |steps: &[String]| Sql::new(format!("({json} #> ")).bind(Bind::Texts(steps.to_vec())).text(")");
@@ -91,6 +91,22 @@ fn compare(field: &Field, operator: Operator, value: &Literal, columns: &Columns
         return Sql::new("(").then(at(&field.path[..2])).text(" IS NOT NULL AND ").then(found).text(")");
     }
     found
+}
+
+/// A field with a column of its own. As in the JSON fields, a default value
+/// counts as absent, and what is absent differs from every value.
+fn compare_field(column: Sql, field_type: FieldType, operator: Operator, value: &Literal) -> Sql {
+    match (operator, value, field_type) {
+        (_, Literal::Present, FieldType::Text) => column.text(" <> ''"),
+        (_, Literal::Present, FieldType::Number | FieldType::Enum) => column.text(" <> 0"),
+        (Operator::NotEqual, Literal::Uuid(uid), _) => {
+            column.text(" IS DISTINCT FROM ").bind(Bind::Uuid(*uid))
+        }
+        (Operator::NotEqual, Literal::Time(time), _) => {
+            column.text(" IS DISTINCT FROM ").bind(time_bind(*time))
+        }
+        _ => compare_column(column, operator, value),
+    }
 }
 
 /// `:` on an enum is equality.

@@ -9,6 +9,7 @@ use diesel::{
     sql_types::{BigInt, Bytea, Integer, Nullable, SmallInt, Text, Timestamptz, Uuid as Uid},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use kit::queue::HEARTBEAT_TTL_MILLIS;
 use uuid::Uuid;
 
 use super::sql::{Bind, Sql, execute, load};
@@ -112,6 +113,59 @@ pub async fn insert_stream_in_txn(
         .map(drop)
 }
 
+#[derive(QueryableByName)]
+struct LiveStream {
+    #[diesel(sql_type = Uid)]
+    node_uid: Uuid,
+    #[diesel(sql_type = Uid)]
+    stream: Uuid,
+}
+
+/// Streams of locked nodes that live heartbeats name although another one was
+/// seen first later: as (node, stream). A heartbeat counts that came at least
+/// `HEARTBEAT_TTL` after that other stream appeared, so that none which waited
+/// in its queue decides.
+///
+/// # Errors
+/// The query fails.
+pub async fn overtaken_streams_in_txn(
+    connection: &mut AsyncPgConnection,
+    nodes: &[Uuid],
+) -> QueryResult<Vec<(Uuid, Uuid)>> {
+    let query = Sql::new(
+        "SELECT live.node_uid, live.stream FROM node \
+         JOIN node_stream AS live ON live.node_uid = node.uid AND live.stream = node.stream \
+         WHERE EXISTS (SELECT FROM node_stream AS other WHERE other.node_uid = node.uid \
+         AND other.number > live.number) \
+         AND NOT EXISTS (SELECT FROM node_stream AS other WHERE other.node_uid = node.uid \
+         AND other.number > live.number \
+         AND node.heartbeat_time < other.create_time + make_interval(secs => ",
+    )
+    .bind(Bind::BigInt(i64::from(HEARTBEAT_TTL_MILLIS)))
+    .text(" / 1000.0)) AND node.uid = ANY(")
+    .bind(Bind::Uuids(nodes.to_vec()))
+    .text(")");
+    let rows: Vec<LiveStream> = load(connection, query).await?;
+    Ok(rows.into_iter().map(|row| (row.node_uid, row.stream)).collect())
+}
+
+/// Gives a stream of a locked node another number.
+///
+/// # Errors
+/// The statement fails.
+pub async fn renumber_stream_in_txn(
+    connection: &mut AsyncPgConnection,
+    node: Uuid,
+    stream: Uuid,
+    number: i32,
+) -> QueryResult<()> {
+    diesel::update(node_stream::table.find((node, stream)))
+        .set(node_stream::number.eq(number))
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
 /// Adds sequences to what their streams have received.
 ///
 /// # Errors
@@ -164,6 +218,12 @@ struct KnownRow {
     sequence: i64,
     #[diesel(sql_type = Integer)]
     batch_index: i32,
+    #[diesel(sql_type = Integer)]
+    seen_stream_number: i32,
+    #[diesel(sql_type = BigInt)]
+    seen_sequence: i64,
+    #[diesel(sql_type = Integer)]
+    seen_batch_index: i32,
     #[diesel(sql_type = Nullable<Bytea>)]
     state_hash: Option<Vec<u8>>,
     #[diesel(sql_type = Nullable<Timestamptz>)]
@@ -194,6 +254,11 @@ impl From<KnownRow> for Known {
                 sequence: row.sequence,
                 index: row.batch_index,
             },
+            seen: Version {
+                stream_number: row.seen_stream_number,
+                sequence: row.seen_sequence,
+                index: row.seen_batch_index,
+            },
             state_hash: row.state_hash.unwrap_or_default(),
             first_seen_time: row.first_seen_time,
             remove_time: row.remove_time,
@@ -204,8 +269,8 @@ impl From<KnownRow> for Known {
 }
 
 const KNOWN: &str = "SELECT uid, kind, display_name, node_uid, natural_key, state, details, managed, revision, \
-     managed_revision, stream_number, sequence, batch_index, state_hash, first_seen_time, remove_time, \
-     create_time, update_time FROM asset ";
+     managed_revision, stream_number, sequence, batch_index, seen_stream_number, seen_sequence, \
+     seen_batch_index, state_hash, first_seen_time, remove_time, create_time, update_time FROM asset ";
 
 /// Locks assets, in order of their UUIDs, and tells what is known of them.
 ///
@@ -307,8 +372,8 @@ pub async fn save_in_txn(
     }
     let upsert = Sql::new(
         "INSERT INTO asset (uid, kind, display_name, node_uid, natural_key, state, details, attributes, \
-         revision, stream_number, sequence, batch_index, state_hash, first_seen_time, remove_time, \
-         create_time, update_time) SELECT * FROM unnest(",
+         revision, stream_number, sequence, batch_index, seen_stream_number, seen_sequence, seen_batch_index, \
+         state_hash, first_seen_time, remove_time, create_time, update_time) SELECT * FROM unnest(",
     )
     .binds([
         Bind::Uuids(assets.iter().map(|asset| asset.asset).collect()),
@@ -323,6 +388,9 @@ pub async fn save_in_txn(
         Bind::Integers(assets.iter().map(|asset| asset.version.stream_number).collect()),
         Bind::BigInts(assets.iter().map(|asset| asset.version.sequence).collect()),
         Bind::Integers(assets.iter().map(|asset| asset.version.index).collect()),
+        Bind::Integers(assets.iter().map(|asset| asset.seen.stream_number).collect()),
+        Bind::BigInts(assets.iter().map(|asset| asset.seen.sequence).collect()),
+        Bind::Integers(assets.iter().map(|asset| asset.seen.index).collect()),
         Bind::ByteStrings(assets.iter().map(|asset| Some(asset.state_hash.clone())).collect()),
         Bind::Times(assets.iter().map(|asset| asset.first_seen_time).collect()),
         Bind::Times(assets.iter().map(|asset| asset.remove_time).collect()),
@@ -334,6 +402,8 @@ pub async fn save_in_txn(
          details = excluded.details, attributes = asset.attributes || excluded.attributes, \
          revision = excluded.revision, stream_number = excluded.stream_number, \
          sequence = excluded.sequence, batch_index = excluded.batch_index, \
+         seen_stream_number = excluded.seen_stream_number, seen_sequence = excluded.seen_sequence, \
+         seen_batch_index = excluded.seen_batch_index, \
          state_hash = excluded.state_hash, first_seen_time = excluded.first_seen_time, \
          remove_time = excluded.remove_time, update_time = excluded.update_time, \
          delete_time = CASE WHEN excluded.state = 1 THEN NULL ELSE asset.delete_time END",

@@ -88,11 +88,12 @@ pub struct Beat {
     pub interval_seconds: i32,
     pub last_sequence: i64,
     pub outbox_batches: i64,
-    pub held_for_seconds: i64,
+    pub held_for_millis: i64,
 }
 
 /// Records heartbeats and that a collector delivered them, by the database's
-/// clock. Each node at most once, sorted by UUID.
+/// clock. Each node at most once, sorted by UUID. An older one never replaces a
+/// newer one, unless the clock was put back.
 ///
 /// # Errors
 /// A statement fails.
@@ -114,7 +115,7 @@ pub async fn record_beats_in_txn(
         "INSERT INTO node (uid, cluster, display_name, stream, agent_version, heartbeat_interval_seconds, \
          last_sequence, outbox_batches, heartbeat_time, create_time) \
          SELECT uid, cluster, display_name, stream, agent_version, heartbeat_interval_seconds, last_sequence, \
-         outbox_batches, clock_timestamp() - make_interval(secs => held_for), clock_timestamp() FROM unnest(",
+         outbox_batches, clock_timestamp() - make_interval(secs => held_for / 1000.0), clock_timestamp() FROM unnest(",
     )
     .binds([
         Bind::Uuids(beats.iter().map(|beat| beat.uid).collect()),
@@ -125,7 +126,7 @@ pub async fn record_beats_in_txn(
         Bind::Integers(beats.iter().map(|beat| beat.interval_seconds).collect()),
         Bind::BigInts(beats.iter().map(|beat| beat.last_sequence).collect()),
         Bind::BigInts(beats.iter().map(|beat| beat.outbox_batches).collect()),
-        Bind::BigInts(beats.iter().map(|beat| beat.held_for_seconds).collect()),
+        Bind::BigInts(beats.iter().map(|beat| beat.held_for_millis).collect()),
     ])
     .text(
         ") AS beat (uid, cluster, display_name, stream, agent_version, heartbeat_interval_seconds, \
@@ -134,7 +135,9 @@ pub async fn record_beats_in_txn(
          agent_version = excluded.agent_version, \
          heartbeat_interval_seconds = excluded.heartbeat_interval_seconds, \
          last_sequence = excluded.last_sequence, outbox_batches = excluded.outbox_batches, \
-         heartbeat_time = excluded.heartbeat_time",
+         heartbeat_time = excluded.heartbeat_time \
+         WHERE node.heartbeat_time IS NULL OR excluded.heartbeat_time >= node.heartbeat_time \
+         OR node.heartbeat_time > clock_timestamp()",
     );
     execute(connection, upsert).await.map(drop)
 }

@@ -155,7 +155,9 @@ impl Query for Sql {
 pub struct Condition(pub Sql);
 
 impl QueryFragment<Pg> for Condition {
-    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        // A client chooses its shape: kept statements would never end.
+        out.unsafe_to_cache_prepared();
         self.0.walk_ast(out)
     }
 }

@@ -199,6 +199,11 @@ async fn filters_find_what_they_say() {
         ("first_seen_time<2020-01-01T00:00:00Z", vec![]),
         ("node_display_name=node-1 display_name:BASH", vec!["bash"]),
         ("delete_time:*", vec![]),
+        ("node_display_name:*", vec!["bash", "libssl3", "openssl"]),
+        ("state:*", vec!["bash", "libssl3", "openssl"]),
+        ("natural_key:*", vec!["bash", "libssl3", "openssl"]),
+        (&format!("node!=nodes/{}", agent.node), vec!["50%_off"]),
+        ("first_seen_time!=2020-01-01T00:00:00Z -ssl", vec!["50%_off", "bash"]),
         (&format!("name={name}"), vec!["openssl"]),
         ("last_seen_time>\"2020-01-01T00:00:00Z\"", vec!["bash", "libssl3", "openssl"]),
     ] {

@@ -117,7 +117,7 @@ async fn shuffled_and_doubled_batches_end_as_ordered_ones() {
         let assets = running.list(&format!("node=nodes/{}", agent.node)).await;
         let mut told: Vec<_> = assets
             .into_iter()
-            .map(|asset| (asset.natural_key.clone(), asset.state, asset.details.filter(|_| asset.state == 1)))
+            .map(|asset| (asset.natural_key, asset.display_name, asset.state, asset.details))
             .collect();
         told.sort_by(|one, other| one.0.cmp(&other.0));
         told
@@ -153,6 +153,34 @@ async fn a_snapshot_retires_what_it_does_not_list_once_it_is_whole() {
     assert_eq!(running.list("gone state=ACTIVE").await.len(), 0);
     let late = ListEventsRequest { filter: "gone revision=0".to_owned(), ..Default::default() };
     assert_eq!(running.events().list_events(late).await.unwrap().into_inner().events.len(), 1);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_stream_that_heartbeats_name_is_the_current_one() {
+    let running = Running::start().await;
+    let live = Agent::new();
+    let left_over = Agent { stream: Uuid::new_v4(), ..live.clone() };
+    running.deliver(vec![live.batch(1, vec![package(Present, "bash", "1")])]).await;
+    // What an older store had left in a queue arrives after it.
+    running.deliver(vec![left_over.batch(1, vec![package(Present, "bash", "0")])]).await;
+    running.deliver(vec![live.batch(2, vec![package(Present, "bash", "2")])]).await;
+    let version =
+        async |version: &str| running.list(&format!("details.package.version={version}")).await.len();
+    assert_eq!(version("0").await, 1, "nothing tells yet which one lives");
+    let database = running.database.connect().await;
+    let set = "UPDATE node SET stream = $1::text::uuid, heartbeat_time = clock_timestamp() + make_interval(secs => $2)";
+    let beat = async |seconds: f64| {
+        database.execute(set, &[&live.stream.to_string(), &seconds]).await.unwrap();
+    };
+    beat(1.0).await;
+    running.deliver(vec![live.batch(3, vec![package(Present, "bash", "3")])]).await;
+    assert_eq!(version("3").await, 0, "that heartbeat may have waited in its queue");
+    beat(60.0).await;
+    running.deliver(vec![live.batch(4, vec![package(Present, "bash", "4")])]).await;
+    assert_eq!(version("4").await, 1);
+    running.deliver(vec![left_over.batch(2, vec![package(Present, "bash", "0")])]).await;
+    assert_eq!(version("4").await, 1, "what is left over is logged, never folded");
     running.stop().await;
 }
 

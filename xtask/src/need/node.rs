@@ -70,7 +70,7 @@ impl Node {
     }
 
     /// A PATH that finds this Node.js first.
-    fn path(&self) -> OsString {
+    pub fn path(&self) -> OsString {
         let path = env::var_os("PATH").unwrap_or_default();
         let directories = std::iter::once(self.directory.clone()).chain(env::split_paths(&path));
         // A directory with a colon in its name could not be in PATH: leave PATH as it is.

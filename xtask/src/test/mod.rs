@@ -67,6 +67,13 @@ fn steps(
         // Ends with this function, whichever way that ends.
         session = report.prepare("private servers", || Session::start(checkout, interrupt, &progress))?;
     }
+    // Before the Rust tests: the system tests ask the gateway by buf curl, too.
+    let node = if node_needed { Node::find(checkout) } else { None };
+    let mut packages = None;
+    if let Some(node) = &node {
+        packages = report
+            .prepare("web UI packages", || crate::webui::install_packages(node, checkout, interrupt))?;
+    }
     let built = match (selection.has(RUST), servers_needed) {
         (true, _) => report.prepare("build of services and tests", || rust::build(checkout, interrupt))?,
         (false, true) => {
@@ -78,7 +85,7 @@ fn steps(
         match (&session, built) {
             (Some(session), Some(())) => {
                 report.step("Rust tests", |log| {
-                    rust::test(checkout, session, &selection.names, interrupt, log)
+                    rust::test(checkout, session, node.as_ref(), &selection.names, interrupt, log)
                 })?;
             }
             _ => report.skip(RUST, "its servers or the build failed"),
@@ -87,15 +94,12 @@ fn steps(
     if !node_needed {
         return Ok(());
     }
-    let Some(node) = Node::find(checkout) else { return Ok(()) };
-    let packages =
-        report.prepare("web UI packages", || crate::webui::install_packages(&node, checkout, interrupt))?;
-    if packages.is_none() {
+    let (Some(node), Some(())) = (node, packages) else {
         for step in [BUF, UI, BROWSER].into_iter().filter(|step| selection.has(step)) {
             report.skip(step, "the web UI's packages could not be installed");
         }
         return Ok(());
-    }
+    };
     if selection.has(BUF) {
         webui::contracts(checkout, &node, interrupt, report)?;
     }

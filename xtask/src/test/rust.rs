@@ -7,6 +7,7 @@ use crate::{
     command,
     error::Error,
     interrupt::Interrupt,
+    need::Node,
     test::{Counts, libtest::Libtest, session::Session},
 };
 
@@ -20,6 +21,7 @@ pub fn build(checkout: &Checkout, interrupt: &Interrupt) -> Result<(), Error> {
 pub fn test(
     checkout: &Checkout,
     session: &Session,
+    node: Option<&Node>,
     names: &[String],
     interrupt: &Interrupt,
     show: &mut dyn FnMut(&str),
@@ -38,6 +40,10 @@ pub fn test(
         .env("ASSETTRACK_TEST_DATABASE_URL", &session.urls.database)
         .env("ASSETTRACK_TEST_AMQP_URL", &session.urls.amqp)
         .env("ASSETTRACK_BIN_DIR", checkout.binaries());
+    if let Some(node) = node {
+        // The system tests run buf, a program of Node.js.
+        cargo.env("PATH", node.path());
+    }
     let mut libtest = Libtest::default();
     let status = command::run_lines(&mut cargo, interrupt, |line| {
         if let Some(shown) = libtest.line(line) {
