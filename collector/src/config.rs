@@ -35,7 +35,9 @@ pub struct Config {
           value_parser = clap::value_parser!(i64).range(1 << 20..))]
     pub queue_max_bytes: i64,
     /// Bytes of messages that the broker may hand over before they are
-    /// committed, all queues together, at 64 KiB a message.
+    /// committed, all queues together: at 64 KiB a message, at least 4 a queue;
+    /// larger foreign messages are bounded by the broker's max_message_size
+    /// alone.
     #[arg(long, env = "ASSETTRACK_PREFETCH_BYTES", default_value_t = 32 << 20,
           value_parser = clap::value_parser!(u64).range(1 << 20..=1 << 32))]
     pub prefetch_bytes: u64,

@@ -65,8 +65,9 @@ impl Gate {
         if first { Failure::First } else { Failure::Again }
     }
 
-    /// A call succeeded. Does not open the gate: a late answer to a call made
-    /// before it closed proves nothing about now.
+    /// A call succeeded, or the processor refused what was asked: it is there.
+    /// Does not open the gate: a late answer to a call made before it closed
+    /// proves nothing about now.
     pub fn succeeded(&mut self, call: Call) {
         self.failing[call as usize] = None;
     }

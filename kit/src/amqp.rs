@@ -70,8 +70,9 @@ impl Settings {
     /// The URL is missing or malformed, or the certificates cannot be read.
     pub fn broker(&self, name: &str) -> Result<Broker, SettingError> {
         let url = secret("amqp-url", self.amqp_url.as_ref(), self.amqp_url_file.as_ref())?;
-        let mut uri: AMQPUri = url.expose().parse().map_err(|problem: String| {
-            SettingError::new("amqp-url", format!("not an AMQP URL: {problem}"))
+        // The parser's own text quotes the URL, and so the password.
+        let mut uri: AMQPUri = url.expose().parse().map_err(|_: String| {
+            SettingError::new("amqp-url", "must be amqp://user:password@host:port/vhost, or amqps://")
         })?;
         if uri.vhost.is_empty() {
             uri.vhost = "/".to_owned();
@@ -149,6 +150,20 @@ fn version_in(start: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wrong_url_is_named_without_its_password() {
+        for url in ["guest:hunter2@h", "http://guest:hunter2@h", "amqp://guest:hunter2@h:port"] {
+            let settings = Settings {
+                amqp_url: Some(Secret::new(url)),
+                amqp_url_file: None,
+                amqp_ca_file: None,
+                queue_namespace: "assettrack".to_owned(),
+            };
+            let error = settings.broker("test").err().expect(url).to_string();
+            assert!(error.contains("ASSETTRACK_AMQP_URL") && !error.contains("hunter2"), "{error}");
+        }
+    }
 
     #[test]
     fn the_version_is_read_from_the_first_frame() {

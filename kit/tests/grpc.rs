@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use contracts::v1::{
@@ -10,9 +10,15 @@ use contracts::v1::{
     node_service_client::NodeServiceClient,
     node_service_server::{NodeService, NodeServiceServer},
 };
-use http_body_util::Full;
+use futures::{StreamExt, stream};
+use http_body_util::{Full, StreamBody};
+use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use kit::{grpc::Routes, readiness::Readiness, shutdown::CancellationToken};
+use kit::{
+    grpc::{Routes, ServeError},
+    readiness::Readiness,
+    shutdown::CancellationToken,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Notify,
@@ -20,14 +26,19 @@ use tokio::{
 use tonic::{Code, Request, Response, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 
-/// Answers GetNode when it is told to.
+/// Longest that anything may take here.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Tells that GetNode has arrived, and answers it when it is told to.
 struct Gated {
+    arrived: Arc<Notify>,
     gate: Arc<Notify>,
 }
 
 #[tonic::async_trait]
 impl NodeService for Gated {
     async fn get_node(&self, _: Request<GetNodeRequest>) -> Result<Response<Node>, Status> {
+        self.arrived.notify_one();
         self.gate.notified().await;
         Ok(Response::new(Node::default()))
     }
@@ -40,21 +51,22 @@ impl NodeService for Gated {
 struct Running {
     address: SocketAddr,
     client: NodeServiceClient<Channel>,
+    arrived: Arc<Notify>,
     gate: Arc<Notify>,
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<Result<(), kit::grpc::ServeError>>,
 }
 
 async fn start(grace: Duration) -> Running {
-    let gate = Arc::new(Notify::new());
+    let (arrived, gate) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let routes = Routes::new(NodeServiceServer::new(Gated { gate: gate.clone() }));
+    let routes = Routes::new(NodeServiceServer::new(Gated { arrived: arrived.clone(), gate: gate.clone() }));
     let shutdown = CancellationToken::new();
     let serve = kit::grpc::serve(listener, routes, Readiness::default(), grace, shutdown.clone());
     let task = tokio::spawn(serve);
     let client = NodeServiceClient::new(kit::grpc::channel("url", &format!("http://{address}")).unwrap());
-    Running { address, client, gate, shutdown, task }
+    Running { address, client, arrived, gate, shutdown, task }
 }
 
 /// Over bare HTTP/2: tonic's client would end the call by itself.
@@ -110,25 +122,92 @@ async fn calls_over_the_limit_are_refused_at_once_and_others_go_on() {
 async fn a_drain_lets_calls_end_within_the_grace() {
     let running = start(Duration::from_secs(10)).await;
     let mut client = running.client.clone();
-    client.list_nodes(ListNodesRequest::default()).await.unwrap();
-    let call = tokio::spawn(async move { client.get_node(GetNodeRequest::default()).await });
-    while !call.is_finished() {
-        running.shutdown.cancel();
-        running.gate.notify_one();
-        tokio::task::yield_now().await;
-    }
+    let mut call = tokio::spawn(async move { client.get_node(GetNodeRequest::default()).await });
+    running.arrived.notified().await;
+    running.shutdown.cancel();
+    let waited = tokio::time::timeout(Duration::from_millis(50), &mut call).await;
+    assert!(waited.is_err() && !running.task.is_finished(), "it waits for the call: {waited:?}");
+    running.gate.notify_one();
     call.await.unwrap().unwrap();
     drop(running.client);
     running.task.await.unwrap().unwrap();
 
     let running = start(Duration::from_millis(50)).await;
     let mut client = running.client.clone();
-    client.list_nodes(ListNodesRequest::default()).await.unwrap();
     let call = tokio::spawn(async move { client.get_node(GetNodeRequest::default()).await });
+    running.arrived.notified().await;
     // The gate stays closed: the grace ends.
     running.shutdown.cancel();
     let ended = running.task.await.unwrap();
     call.abort();
-    // A call that had not arrived before the shutdown leaves nothing to wait for.
-    assert!(matches!(ended, Err(kit::grpc::ServeError::Grace(_)) | Ok(())));
+    assert!(matches!(ended, Err(ServeError::Grace(_))), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_channel_has_two_connections() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut client = NodeServiceClient::new(kit::grpc::channel("url", &url).unwrap());
+    let call = tokio::spawn(async move { client.get_node(GetNodeRequest::default()).await });
+    let both = async { (listener.accept().await.unwrap(), listener.accept().await.unwrap()) };
+    tokio::time::timeout(DEADLINE, both).await.expect("a second connection");
+    call.abort();
+}
+
+/// How far a server comes with a call before its connection breaks.
+#[derive(Clone, Copy, Debug)]
+enum Breaks {
+    /// It has read the request.
+    BeforeTheAnswer,
+    /// It has sent the headers of its answer and the beginning of the body.
+    WithinTheAnswer,
+}
+
+/// Breaks the connection under its first call.
+async fn serve_broken(stream: TcpStream, breaks: Breaks) {
+    let enough = Arc::new(Notify::new());
+    let tell = enough.clone();
+    let service = hyper::service::service_fn(move |_: http::Request<hyper::body::Incoming>| {
+        let tell = tell.clone();
+        async move {
+            if matches!(breaks, Breaks::BeforeTheAnswer) {
+                tell.notify_one();
+                std::future::pending::<()>().await;
+            }
+            let begin = stream::once(async { Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[0, 0]))) });
+            let rest = stream::once(async move {
+                tell.notify_one();
+                std::future::pending().await
+            });
+            let answer = http::Response::builder().header("content-type", "application/grpc");
+            answer.body(StreamBody::new(begin.chain(rest)))
+        }
+    });
+    let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        // First what there is to send, then the end.
+        biased;
+        _ = connection => {}
+        () = enough.notified() => {}
+    }
+}
+
+/// It comes as UNKNOWN or INTERNAL, like a refusal, and is none.
+#[tokio::test]
+async fn a_connection_that_breaks_under_a_call_is_transient() {
+    for breaks in [Breaks::BeforeTheAnswer, Breaks::WithinTheAnswer] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve_broken(stream, breaks));
+            }
+        });
+        let mut client = NodeServiceClient::new(kit::grpc::channel("url", &url).unwrap());
+        let call = client.get_node(GetNodeRequest::default());
+        let status = tokio::time::timeout(DEADLINE, call).await.unwrap().unwrap_err();
+        assert!(kit::grpc::is_transient(&status), "{breaks:?}: {status:?}");
+        server.abort();
+    }
 }

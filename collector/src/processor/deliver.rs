@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use contracts::v1::IngestResult;
 
-use super::Processor;
+use super::{CallError, Processor};
 use crate::{backoff::Backoff, batch::Request};
 
 /// How the delivery of a request ended.
@@ -47,7 +47,33 @@ pub async fn deliver(processor: &Processor, request: Request, refusals: u32) -> 
                 }
             };
         }
-        let pause = backoff.pause(rand::random());
-        tokio::time::sleep(error.retry_delay().unwrap_or(pause)).await;
+        tokio::time::sleep(pause(&error, &mut backoff, rand::random())).await;
+    }
+}
+
+/// The next pause. What the processor asks for is the least of it; the rest
+/// grows and is spread, or all collectors would come back together, and as
+/// often as before.
+fn pause(error: &CallError, backoff: &mut Backoff, random: f64) -> Duration {
+    error.retry_delay().unwrap_or_default() + backoff.pause(random)
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::{Code, Status};
+
+    use super::*;
+
+    #[test]
+    fn what_the_processor_asks_for_is_the_least_of_a_pause_that_grows_and_is_spread() {
+        let (least, asked) = (Duration::from_millis(100), Duration::from_secs(2));
+        let busy = kit::status::retry_later(Code::ResourceExhausted, "BUSY", "busy", asked);
+        for (status, asked) in [(busy, asked), (Status::unavailable("away"), Duration::ZERO)] {
+            let error = CallError::from(status);
+            let mut backoff = Backoff::new(least, Duration::from_secs(5));
+            assert_eq!(pause(&error, &mut backoff, 1.0), asked + least);
+            assert_eq!(pause(&error, &mut backoff, 1.0), asked + least * 2);
+            assert_eq!(pause(&error, &mut backoff, 0.0), asked + least * 2);
+        }
     }
 }

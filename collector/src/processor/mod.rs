@@ -201,12 +201,17 @@ impl Processor {
 
     /// Tells the gate how a call went, and logs what is new.
     fn note(&self, call: Call, began: Instant, error: Option<&Status>) {
-        let Some(error) = error else {
+        if let Some(error) = error {
+            self.observed.call_failed(call, error.code());
+        }
+        // Who refuses a request is there: the next one may get through. What
+        // becomes of a refused one, and who is told, is the delivery's concern.
+        let refusal = |error: &&Status| call == Call::Ingest && !is_transient(error);
+        let Some(error) = error.filter(|error| !refusal(error)) else {
             self.gate().succeeded(call);
             self.publish();
             return;
         };
-        self.observed.call_failed(call, error.code());
         let reason = format!("{:?}: {}", error.code(), error.message());
         let failure = self.gate().failed(call, began, Instant::now(), &reason);
         match failure {

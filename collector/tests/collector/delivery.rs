@@ -148,6 +148,26 @@ async fn a_message_that_the_processor_refuses_is_kept_and_blocks_nobody() {
     collector.stop().await;
 }
 
+/// Who refuses is there: the broker does not get its messages back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_processor_that_only_refuses_is_not_away() {
+    let (url, namespace, processor) = (amqp_url(), namespace(), Processor::default());
+    let running = processor.start().await;
+    processor.mood(Mood::Fails(Code::InvalidArgument));
+    let flags = ["--queues", "1", "--hold-seconds", "1"];
+    let collector = Collector::start(&url, &namespace, &running.url(), &flags).await;
+    collector.wait_for_state(CollectorState::Consuming).await;
+    let publisher = Publisher::connect(&url, &namespace).await;
+    publisher.batch(&batch(1, 1, 1)).await;
+    // The third call is at least 1.5 s after the first: over the time to hold.
+    wait_until(DEADLINE, "four calls", async || processor.seen().calls >= 4).await;
+    let stats = collector.stats().await;
+    assert_eq!((stats.state(), stats.in_flight_messages), (CollectorState::Consuming, 1));
+    let metrics = testkit::http_get(collector.admin, "/metrics").await.unwrap().1;
+    assert!(metrics.contains("assettrack_collector_redelivered_total 0"), "{metrics}");
+    collector.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_processor_is_left_alone_as_long_as_it_asks() {
     let (url, namespace, processor) = (amqp_url(), namespace(), Processor::default());

@@ -12,6 +12,9 @@ use crate::{
     published::{Publisher, batch},
 };
 
+/// Metric of failed IngestEvents calls, whatever their code.
+const FAILED_INGEST: &str = "assettrack_collector_failed_calls_total{call=\"IngestEvents\"";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_broker_gets_its_messages_back_while_the_processor_is_away() {
     let (url, namespace, processor) = (amqp_url(), namespace(), Processor::default());
@@ -42,6 +45,36 @@ async fn the_broker_gets_its_messages_back_while_the_processor_is_away() {
     wait_until(DEADLINE, "ready again", async || collector.ready().await.0 == 200).await;
     collector.stop().await;
     assert_eq!(publisher.depth(4).await, 0);
+}
+
+/// It comes as UNKNOWN, as a refusal may, and is none: the message goes out
+/// again at once, and nobody is called to look at it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_breaks_under_a_call_is_no_refusal() {
+    let (url, namespace, processor) = (amqp_url(), namespace(), Processor::default());
+    let running = processor.start().await;
+    let proxy = Proxy::start(running.address.to_string()).await;
+    processor.mood(Mood::Hangs);
+    let way = format!("http://{}", proxy.address);
+    let collector = Collector::start(&url, &namespace, &way, &["--queues", "1"]).await;
+    collector.wait_for_state(CollectorState::Consuming).await;
+    let publisher = Publisher::connect(&url, &namespace).await;
+    let sent = batch(1, 1, 1);
+    publisher.batch(&sent).await;
+    wait_until(DEADLINE, "the call", async || processor.seen().calls == 1).await;
+    processor.mood(Mood::Commits);
+    proxy.cut();
+    // Some call must have met the cut before there is a way again.
+    wait_until(DEADLINE, "a failed call", async || {
+        let metrics = testkit::http_get(collector.admin, "/metrics").await.unwrap().1;
+        metrics.lines().any(|line| line.starts_with(FAILED_INGEST))
+    })
+    .await;
+    proxy.carry();
+    wait_for_batches(&processor, &[sent]).await;
+    let metrics = testkit::http_get(collector.admin, "/metrics").await.unwrap().1;
+    assert!(metrics.contains("assettrack_collector_refused_total 0"), "{metrics}");
+    collector.stop().await;
 }
 
 /// The deadline of a call does not keep the messages of others from the

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Code, Status,
-    transport::{Channel, Endpoint, server::TcpIncoming},
+    transport::{Channel, Endpoint, channel::Change, server::TcpIncoming},
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
 
@@ -133,7 +133,12 @@ pub fn channel(flag: &str, url: &str) -> Result<Channel, SettingError> {
         .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
-    Ok(Channel::balance_list(std::iter::repeat_n(endpoint, CONNECTIONS)))
+    // By number: a list is keyed by address, and equal ones replace each other.
+    let (channel, changes) = Channel::balance_channel(CONNECTIONS);
+    for number in 0..CONNECTIONS {
+        changes.try_send(Change::Insert(number, endpoint.clone())).expect("it has room for all of them");
+    }
+    Ok(channel)
 }
 
 /// Binds the address that a setting gives.
@@ -147,13 +152,17 @@ pub async fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener, Settin
 }
 
 /// Whether a call may succeed if it is made again, unchanged, a little later.
+///
+/// A connection that breaks under a call comes as UNKNOWN or INTERNAL, but with
+/// the transport's error as its source; what a server answers has none.
 pub fn is_transient(status: &Status) -> bool {
-    matches!(
-        status.code(),
-        Code::Unavailable
-            | Code::DeadlineExceeded
-            | Code::Cancelled
-            | Code::ResourceExhausted
-            | Code::Aborted
-    )
+    std::error::Error::source(status).is_some()
+        || matches!(
+            status.code(),
+            Code::Unavailable
+                | Code::DeadlineExceeded
+                | Code::Cancelled
+                | Code::ResourceExhausted
+                | Code::Aborted
+        )
 }

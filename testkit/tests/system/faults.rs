@@ -11,11 +11,12 @@ use kit::queue::{
 };
 use lapin::{
     BasicProperties, Channel,
-    options::{BasicPublishOptions, ConfirmSelectOptions},
+    options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable},
 };
 use prost::Message;
 use rand::{RngExt as _, rngs::StdRng};
+use serde_json::Value;
 use testkit::{Seed, wait_until};
 use uuid::Uuid;
 
@@ -25,6 +26,8 @@ const NODES: usize = 4;
 const BATCHES: i64 = 60;
 const EVENTS_PER_BATCH: usize = 10;
 const KILLS: usize = 6;
+/// Event queues of a collector that is told nothing else.
+const QUEUES: u8 = 4;
 
 /// What a node's agent has published: the oracle.
 struct Node {
@@ -116,6 +119,28 @@ async fn publish(channel: &Channel, topology: &Topology, batch: &EventBatch) {
     assert!(confirm.is_ack() && confirm.take_message().is_none(), "confirmed and routed");
 }
 
+/// Whether neither a queue nor a collector holds a message. The queues are asked
+/// of the broker: the depths in the overview are up to 5 s old.
+async fn settled(system: &System, channel: &Channel, topology: &Topology) -> bool {
+    for index in 0..QUEUES {
+        let options = QueueDeclareOptions::durable().passive();
+        let name = topology.event_queue(index);
+        let queue = channel.queue_declare(name.into(), options, FieldTable::default()).await.unwrap();
+        if queue.message_count() > 0 {
+            return false;
+        }
+    }
+    // 64-bit numbers are strings in JSON; 0 is left out.
+    let is_zero = |count: &Value| count.is_null() || count == "0";
+    let overview = system.get("/v1/overview").await;
+    let collectors = overview["collectors"].as_array().map(Vec::as_slice).unwrap_or_default();
+    collectors.len() == system.collectors.len()
+        && collectors.iter().all(|collector| {
+            let mut queues = collector["queues"].as_array().into_iter().flatten();
+            is_zero(&collector["inFlightMessages"]) && queues.all(|queue| is_zero(&queue["depth"]))
+        })
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_processes_lose_and_double_nothing() {
     let seed = Seed::draw();
@@ -167,6 +192,11 @@ async fn killed_processes_lose_and_double_nothing() {
     wait_until(Duration::from_secs(90), "every event in the log and the garbled one kept", async || {
         let events = count("SELECT count(*) FROM asset_event").await;
         usize::try_from(events).unwrap() >= expected && count("SELECT count(*) FROM dead_letter").await == 1
+    })
+    .await;
+    wait_until(Duration::from_secs(60), "nothing left to deliver again", async || {
+        // Twice: what is on its way from the broker is in neither place.
+        settled(&system, &channel, &topology).await && settled(&system, &channel, &topology).await
     })
     .await;
 
