@@ -96,6 +96,12 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
                 scan.warnings.push(format!("cannot read {}: {error}", found.path));
                 continue;
             }
+            // For good, unlike other faults: an agent without privileges tells
+            // at least that the unit is there.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                scan.warnings.push(format!("cannot read {}: {error}", found.path));
+                (UnitFile::default(), false)
+            }
             Err(error) => return Err(ProbeError::read(&found.path)(error)),
         };
         let details = SystemdUnitDetails {
