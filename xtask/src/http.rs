@@ -25,6 +25,13 @@ pub fn ready(port: u16) -> Result<(), String> {
     }
 }
 
+/// Body of the answer to `GET path`; none unless the answer is 200.
+pub fn body(port: u16, path: &str) -> Option<String> {
+    let answer = get(port, path).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    (head.split(' ').nth(1) == Some("200")).then(|| body.to_owned())
+}
+
 fn get(port: u16, path: &str) -> std::io::Result<String> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;

@@ -20,6 +20,7 @@ mod fingerprint;
 mod http;
 mod instance;
 mod interrupt;
+mod inventory;
 mod logs;
 mod need;
 mod ports;

@@ -9,6 +9,7 @@ use crate::{
     error::Error,
     instance::Instance,
     interrupt::Interrupt,
+    inventory,
     logs::Follower,
     need::{self, Need, Node},
     ports,
@@ -100,7 +101,8 @@ fn start(
     })?;
 
     let plan = services::plan(checkout, instance, &urls, public_port)?;
-    system::start_services(instance, plan, interrupt, progress)
+    system::start_services(instance, plan, interrupt, progress)?;
+    inventory::arrived(instance, interrupt, progress)
 }
 
 /// One part has failed: the others need not go on.
