@@ -1,9 +1,14 @@
 //! Compiles `proto/` with protox (no protoc needed): Rust stubs for our own
-//! package, and the whole descriptor set, custom options included.
+//! package, the whole descriptor set, custom options included, and a walk over
+//! the texts and times of what agents see, so that no field is forgotten where
+//! all of them have to be checked.
 
+use std::fmt::Write as _;
 use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
+use prost_types::field_descriptor_proto::{Label, Type};
+use prost_types::{DescriptorProto, FileDescriptorSet};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -24,6 +29,70 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut set = prost_types::FileDescriptorSet::decode(encoded.as_slice())?;
     set.file.retain(|file| matches!(file.package(), "assettrack.v1" | "google.protobuf"));
+    fs::write(out.join("walk.rs"), walk(&set)?)?;
     tonic_prost_build::configure().out_dir(&out).compile_fds(set)?;
+    Ok(())
+}
+
+const DETAILS: &str = "assettrack/v1/details.proto";
+const TIMESTAMP: &str = ".google.protobuf.Timestamp";
+
+/// Implements `Walk` for each message of details.proto.
+fn walk(set: &FileDescriptorSet) -> Result<String, Box<dyn Error>> {
+    let file = set.file.iter().find(|file| file.name() == DETAILS).ok_or("no details.proto")?;
+    let mut code = String::new();
+    for message in &file.message_type {
+        writeln!(code, "impl Walk for v1::{} {{", message.name())?;
+        writeln!(code, "    #[allow(unused_variables)]\n    fn walk(&mut self, walker: &mut dyn Walker) {{")?;
+        let has_kinds = message.name() == "AssetDetails";
+        if has_kinds {
+            writeln!(code, "        if let Some(details) = &mut self.details {{ details.walk(walker); }}")?;
+        }
+        write_fields(&mut code, message)?;
+        writeln!(code, "    }}\n}}\n")?;
+        if has_kinds {
+            writeln!(code, "impl Walk for v1::asset_details::Details {{")?;
+            writeln!(code, "    fn walk(&mut self, walker: &mut dyn Walker) {{\n        match self {{")?;
+            for field in message.field.iter().filter(|field| field.oneof_index.is_some()) {
+                let variant = field.type_name().rsplit('.').next().unwrap_or_default();
+                let variant = variant.trim_end_matches("Details");
+                writeln!(code, "            Self::{variant}(details) => details.walk(walker),")?;
+            }
+            writeln!(code, "        }}\n    }}\n}}\n")?;
+        }
+    }
+    Ok(code)
+}
+
+fn write_fields(code: &mut String, message: &DescriptorProto) -> Result<(), Box<dyn Error>> {
+    for field in &message.field {
+        if field.oneof_index.is_some() && !field.proto3_optional() {
+            continue;
+        }
+        let name = if field.name() == "type" { "r#type" } else { field.name() };
+        let repeated = field.label() == Label::Repeated;
+        match field.r#type() {
+            Type::String if repeated => writeln!(code, "        walker.texts(&mut self.{name});")?,
+            Type::String if field.proto3_optional() => {
+                return Err(format!("{}.{name}: optional texts are not provided for", message.name()).into());
+            }
+            Type::String => writeln!(code, "        walker.text(&mut self.{name});")?,
+            Type::Message if field.type_name() == TIMESTAMP && !repeated => {
+                writeln!(
+                    code,
+                    "        if let Some(time) = &self.{name} {{ walker.time(\"{name}\", time); }}"
+                )?;
+            }
+            Type::Message if repeated => {
+                writeln!(code, "        let most = walker.longest_list(self.{name}.len());")?;
+                writeln!(code, "        self.{name}.truncate(most);")?;
+                writeln!(code, "        for one in &mut self.{name} {{ one.walk(walker); }}")?;
+            }
+            Type::Message | Type::Bytes | Type::Group => {
+                return Err(format!("{}.{name}: its type is not provided for", message.name()).into());
+            }
+            _ => {}
+        }
+    }
     Ok(())
 }

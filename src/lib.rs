@@ -9,3 +9,30 @@ pub mod v1 {
 /// The encoded `google.protobuf.FileDescriptorSet` of all contracts with their
 /// imports, comments and custom options.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// A walk over all texts, lists and times of what agents see, generated from
+/// `details.proto`.
+pub mod walk {
+    use crate::v1;
+
+    /// What is done with each text, list and time.
+    pub trait Walker {
+        /// A text.
+        fn text(&mut self, text: &mut String);
+        /// A list of texts.
+        fn texts(&mut self, texts: &mut Vec<String>);
+        /// A list of messages has this length; answers how many may stay. Each
+        /// of these is walked then.
+        fn longest_list(&mut self, length: usize) -> usize;
+        /// A time, with the name of its field.
+        fn time(&mut self, field: &'static str, time: &prost_types::Timestamp);
+    }
+
+    /// What can be walked.
+    pub trait Walk {
+        /// Shows each text, list and time, nested ones too, to the walker.
+        fn walk(&mut self, walker: &mut dyn Walker);
+    }
+
+    include!(concat!(env!("OUT_DIR"), "/walk.rs"));
+}

@@ -1,10 +1,12 @@
 //! One asset as a probe found it, kept within the limits of the contracts, and
 //! the hash by which equal states are known.
 
-use contracts::v1::{AssetDetails, AssetKind, asset_details::Details};
+use contracts::v1::{AssetDetails, AssetKind, Relation, RelationType, asset_details::Details};
+use contracts::walk::{Walk, Walker};
 use kit::identity::kind_of;
 use kit::queue::{MAX_DISPLAY_NAME_BYTES, MAX_NATURAL_KEY_BYTES, STATE_HASH_BYTES};
 use prost::Message;
+use prost_types::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::text::{scrub, truncate};
@@ -16,6 +18,8 @@ pub type StateHash = [u8; STATE_HASH_BYTES];
 const MAX_TEXT_BYTES: usize = 4096;
 /// Most entries of any one list in the details.
 const MAX_LIST_ENTRIES: usize = 512;
+/// Most relations of one asset.
+const MAX_RELATIONS: usize = 64;
 /// Most bytes of encoded details; with the longest key and name an observation
 /// then always fits into a batch of 64 KiB.
 const MAX_DETAILS_BYTES: usize = 48 * 1024;
@@ -29,12 +33,35 @@ pub struct ScannedAsset {
     pub display_name: String,
     /// What was seen of it; its variant decides the kind.
     pub details: Details,
+    /// How it relates to others of the node.
+    pub relations: Vec<Relation>,
 }
 
 impl ScannedAsset {
     /// An asset with this key, name and state.
     pub fn new(natural_key: impl Into<String>, display_name: impl Into<String>, details: Details) -> Self {
-        Self { natural_key: natural_key.into(), display_name: display_name.into(), details }
+        Self {
+            natural_key: natural_key.into(),
+            display_name: display_name.into(),
+            details,
+            relations: Vec::new(),
+        }
+    }
+
+    /// Adds a relation to another asset of the node.
+    #[must_use]
+    pub fn related(
+        mut self,
+        relation: RelationType,
+        kind: AssetKind,
+        natural_key: impl Into<String>,
+    ) -> Self {
+        self.relations.push(Relation {
+            r#type: relation.into(),
+            kind: kind.into(),
+            natural_key: natural_key.into(),
+        });
+        self
     }
 
     /// Its kind.
@@ -46,7 +73,7 @@ impl ScannedAsset {
     /// The details as the contracts carry them.
     #[must_use]
     pub fn to_details(&self) -> AssetDetails {
-        AssetDetails { details: Some(self.details.clone()) }
+        AssetDetails { details: Some(self.details.clone()), relations: self.relations.clone() }
     }
 
     /// Makes the asset obey the limits of the contracts; nothing is dropped,
@@ -58,21 +85,38 @@ impl ScannedAsset {
             self.display_name.clone_from(&self.natural_key);
         }
         cut |= truncate(&mut self.display_name, MAX_DISPLAY_NAME_BYTES);
+        for relation in &mut self.relations {
+            // The key of the other is cut as the other cuts it.
+            limit_key(&mut relation.natural_key);
+        }
+        self.relations.sort_by(|one, other| order(one).cmp(&order(other)));
+        self.relations.dedup();
+        cut |= self.relations.len() > MAX_RELATIONS;
+        self.relations.truncate(MAX_RELATIONS);
         let (mut text_limit, mut list_limit) = (MAX_TEXT_BYTES, MAX_LIST_ENTRIES);
         loop {
-            cut |= limit_details(&mut self.details, text_limit, list_limit);
+            let mut limits = Limits { text_bytes: text_limit, list_entries: list_limit, cut: false };
+            self.details.walk(&mut limits);
+            cut |= limits.cut;
             if self.to_details().encoded_len() <= MAX_DETAILS_BYTES {
                 break;
             }
             // Lists go first: 512 entries of 4 KiB are what overflows.
             if list_limit > 16 {
                 list_limit /= 2;
-            } else {
+            } else if text_limit > 16 {
                 text_limit /= 2;
+            } else {
+                // Long keys of others; these go last.
+                self.relations.pop();
             }
         }
         cut.then(|| format!("{} is cut to the lengths that can be reported", self.display_name))
     }
+}
+
+fn order(relation: &Relation) -> (i32, i32, &str) {
+    (relation.r#type, relation.kind, &relation.natural_key)
 }
 
 /// First 16 bytes of SHA-256 over kind, key, name and details, each with its
@@ -108,112 +152,31 @@ fn limit_key(key: &mut String) -> bool {
     true
 }
 
-fn limit_details(details: &mut Details, text_limit: usize, list_limit: usize) -> bool {
-    let mut cut = false;
-    let mut text = |value: &mut String| {
-        scrub(value);
-        cut |= truncate(value, text_limit);
-    };
-    let mut list_cut = false;
-    let mut list = |values: &mut Vec<String>, text: &mut dyn FnMut(&mut String)| {
-        list_cut |= values.len() > list_limit;
-        values.truncate(list_limit);
-        values.iter_mut().for_each(text);
-    };
-    match details {
-        Details::Node(node) => {
-            for value in [
-                &mut node.hostname,
-                &mut node.boot_id,
-                &mut node.os_name,
-                &mut node.os_id,
-                &mut node.os_version,
-                &mut node.kernel_release,
-                &mut node.architecture,
-                &mut node.cpu_model,
-                &mut node.virtualization,
-                &mut node.vendor,
-                &mut node.product,
-            ] {
-                text(value);
-            }
-        }
-        Details::Disk(disk) => {
-            for value in
-                [&mut disk.device, &mut disk.vendor, &mut disk.model, &mut disk.serial, &mut disk.wwn]
-            {
-                text(value);
-            }
-            list_cut |= disk.partitions.len() > list_limit;
-            disk.partitions.truncate(list_limit);
-            disk.partitions.iter_mut().for_each(|partition| text(&mut partition.device));
-        }
-        Details::Filesystem(filesystem) => {
-            for value in [
-                &mut filesystem.mount_point,
-                &mut filesystem.source,
-                &mut filesystem.r#type,
-                &mut filesystem.root,
-            ] {
-                text(value);
-            }
-            list(&mut filesystem.options, &mut text);
-        }
-        Details::NetworkInterface(interface) => {
-            for value in [
-                &mut interface.interface,
-                &mut interface.mac_address,
-                &mut interface.operational_state,
-                &mut interface.r#type,
-                &mut interface.driver,
-            ] {
-                text(value);
-            }
-            list(&mut interface.addresses, &mut text);
-        }
-        Details::Package(package) => {
-            for value in [
-                &mut package.package,
-                &mut package.version,
-                &mut package.architecture,
-                &mut package.manager,
-                &mut package.source,
-                &mut package.source_version,
-                &mut package.maintainer,
-                &mut package.section,
-                &mut package.status,
-                &mut package.summary,
-            ] {
-                text(value);
-            }
-        }
-        Details::SystemdUnit(unit) => {
-            for value in [
-                &mut unit.unit,
-                &mut unit.r#type,
-                &mut unit.description,
-                &mut unit.path,
-                &mut unit.enablement,
-            ] {
-                text(value);
-            }
-            list(&mut unit.drop_ins, &mut text);
-        }
-        Details::KernelModule(module) => {
-            for value in [&mut module.module, &mut module.version, &mut module.taint] {
-                text(value);
-            }
-            list(&mut module.used_by, &mut text);
-        }
-        Details::ListeningSocket(socket) => {
-            for value in
-                [&mut socket.protocol, &mut socket.address, &mut socket.program, &mut socket.executable]
-            {
-                text(value);
-            }
-        }
+/// Cuts and cleans what it is shown.
+struct Limits {
+    text_bytes: usize,
+    list_entries: usize,
+    cut: bool,
+}
+
+impl Walker for Limits {
+    fn text(&mut self, text: &mut String) {
+        scrub(text);
+        self.cut |= truncate(text, self.text_bytes);
     }
-    cut || list_cut
+
+    fn texts(&mut self, texts: &mut Vec<String>) {
+        let most = self.longest_list(texts.len());
+        texts.truncate(most);
+        texts.iter_mut().for_each(|text| self.text(text));
+    }
+
+    fn longest_list(&mut self, length: usize) -> usize {
+        self.cut |= length > self.list_entries;
+        self.list_entries
+    }
+
+    fn time(&mut self, _field: &'static str, _time: &Timestamp) {}
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ pub fn pack(
         sequence,
         observations: Vec::new(),
         snapshots: Vec::new(),
+        ..EventBatch::default()
     };
     let envelope = empty(i64::MAX).encoded_len() + SNAPSHOT_BYTES;
 

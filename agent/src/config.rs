@@ -49,6 +49,9 @@ pub struct ScanArgs {
     /// Where the node's root is mounted.
     #[arg(long, env = "ASSETTRACK_HOST_ROOT", default_value = "/")]
     pub host_root: PathBuf,
+    /// What is looked for.
+    #[command(flatten)]
+    pub probes: ProbeArgs,
 }
 
 /// Form of a printed inventory.
@@ -72,6 +75,9 @@ pub struct Config {
     /// The node.
     #[command(flatten)]
     pub node: NodeArgs,
+    /// What is looked for.
+    #[command(flatten)]
+    pub probes: ProbeArgs,
     /// Folder of the agent's store; one an agent, on a disk that outlives it.
     #[arg(long, env = "ASSETTRACK_STORE_DIR", default_value = "/var/lib/assettrack/agent")]
     pub store_dir: PathBuf,
@@ -118,6 +124,22 @@ pub struct NodeArgs {
     /// Where the node's root is mounted.
     #[arg(long, env = "ASSETTRACK_HOST_ROOT", default_value = "/")]
     pub host_root: PathBuf,
+}
+
+/// Settings of what is looked for.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Discovery")]
+pub struct ProbeArgs {
+    /// Name of the node in Kubernetes (`spec.nodeName`).
+    #[arg(long, env = "ASSETTRACK_KUBERNETES_NODE_NAME", value_parser = node_name)]
+    pub kubernetes_node_name: Option<String>,
+    /// Labels of the node, as `key=value,key=value`; at most 64.
+    #[arg(long = "node-labels", env = "ASSETTRACK_NODE_LABELS", value_delimiter = ',', value_parser = node_label)]
+    pub node_labels: Vec<(String, String)>,
+    /// Socket of the container runtime (CRI), below the host root; the usual
+    /// ones are tried if it is not given.
+    #[arg(long, env = "ASSETTRACK_CRI_SOCKET")]
+    pub cri_socket: Option<PathBuf>,
 }
 
 impl Config {
@@ -176,6 +198,16 @@ fn node_name(text: &str) -> Result<String, String> {
     let fits =
         !text.trim().is_empty() && text.len() <= MAX_NODE_NAME_BYTES && !text.chars().any(char::is_control);
     fits.then(|| text.to_owned()).ok_or_else(|| format!("must be 1 to {MAX_NODE_NAME_BYTES} bytes of text"))
+}
+
+fn node_label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    let fits = !key.trim().is_empty()
+        && key.len() <= MAX_NODE_NAME_BYTES
+        && value.len() <= MAX_NODE_NAME_BYTES
+        && !text.chars().any(char::is_control);
+    fits.then(|| (key.trim().to_owned(), value.trim().to_owned()))
+        .ok_or_else(|| format!("must be key=value, each of at most {MAX_NODE_NAME_BYTES} bytes"))
 }
 
 fn machine_identity(text: &str) -> Result<String, String> {

@@ -35,7 +35,7 @@ pub enum InventoryError {
 pub fn print(args: &ScanArgs) -> Result<(), InventoryError> {
     let host = host_root(&args.host_root)?;
     let (mut assets, mut failed) = (Vec::new(), 0);
-    for probe in probe::all([]) {
+    for probe in probe::all(&probe::Context::forgetful(args.probes.clone())) {
         match probe.scan(&host) {
             Ok(scan) => {
                 assets.extend(scan.assets);

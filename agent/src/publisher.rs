@@ -262,6 +262,7 @@ impl Publisher {
             interval_seconds: u32::try_from(self.heartbeat_interval.as_secs()).unwrap_or(u32::MAX),
             outbox_batches: figures.outbox_batches,
             outbox_bytes: figures.outbox_bytes,
+            ..Heartbeat::default()
         };
         let node = self.store.node_uid();
         let body = heartbeat.encode_to_vec();

@@ -167,9 +167,15 @@ impl Agent {
         })
     }
 
-    fn probes(&self, store: &Store) -> Result<Vec<Probe>, StoreError> {
+    fn probes(&self, store: &Arc<Store>) -> Result<Vec<Probe>, StoreError> {
         let sockets = store.assets(Some(AssetKind::ListeningSocket), None, usize::MAX)?;
-        Ok(probe::all(sockets.into_iter().map(|socket| socket.natural_key)))
+        let contents = store.clone();
+        Ok(probe::all(&probe::Context {
+            known_sockets: sockets.into_iter().map(|socket| socket.natural_key).collect(),
+            settings: self.config.probes.clone(),
+            // A store that fails now is asked again with the next scan.
+            knows_image: Arc::new(move |digest| contents.knows_image(digest).unwrap_or(true)),
+        }))
     }
 }
 

@@ -96,6 +96,7 @@ impl Status {
             connection_error: parts.connection_error.clone().unwrap_or_default(),
             last_confirm_time: parts.last_confirm_time,
             probes: parts.probes.values().cloned().collect(),
+            ..AgentStatus::default()
         }
     }
 

@@ -95,7 +95,7 @@ fn found(count: usize) -> Scan {
         let details = KernelModuleDetails { module: format!("m{n}"), ..Default::default() };
         ScannedAsset::new(format!("m{n}"), format!("m{n}"), Details::KernelModule(details))
     };
-    Scan { assets: (0..count).map(module).collect(), warnings: vec![] }
+    Scan { assets: (0..count).map(module).collect(), ..Scan::default() }
 }
 
 fn good() -> Probe {
@@ -176,7 +176,10 @@ async fn a_kind_whose_first_scan_fails_has_its_snapshot_later() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_of_a_watched_file_is_found_within_two_seconds() {
-    let packages = agent::probe::all([]).into_iter().find(|probe| probe.name == "packages").unwrap();
+    let packages = agent::probe::all(&agent::probe::Context::forgetful(agent::config::ProbeArgs::default()))
+        .into_iter()
+        .find(|probe| probe.name == "packages")
+        .unwrap();
     let running = Running::start(vec![packages], u64::MAX);
     let status = running.root.path().join("var/lib/dpkg/status");
     std::fs::create_dir_all(status.parent().unwrap()).unwrap();

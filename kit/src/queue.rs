@@ -23,6 +23,11 @@ pub const STATE_HASH_BYTES: usize = 16;
 /// How long a heartbeat is worth anything, in milliseconds: three intervals.
 pub const HEARTBEAT_TTL_MILLIS: u32 = 45_000;
 
+/// How long a command waits for its agent, in milliseconds.
+pub const COMMAND_TTL_MILLIS: u32 = 60_000;
+/// Most packages in the image contents of a batch.
+pub const MAX_CONTENT_PACKAGES: usize = 500;
+
 /// AMQP header: UUID of the node, 36 characters.
 pub const HEADER_NODE: &str = "assettrack-node";
 /// AMQP header: UUID of the stream, 36 characters.
@@ -60,6 +65,16 @@ impl Topology {
         format!("{}.events.{index}", self.namespace)
     }
 
+    /// Direct exchange of commands to agents, by [`command_key`].
+    pub fn command_exchange(&self) -> String {
+        format!("{}.commands", self.namespace)
+    }
+
+    /// Exclusive queue of the commands to one node's agent, which declares it.
+    pub fn command_queue(&self, node: Uuid) -> String {
+        format!("{}.commands.{node}", self.namespace)
+    }
+
     /// Classic queue of the heartbeats.
     pub fn heartbeat_queue(&self) -> String {
         format!("{}.heartbeats", self.namespace)
@@ -79,6 +94,11 @@ pub fn batch_key(node: Uuid) -> String {
 /// Routing key of a node's heartbeats: `heartbeat.<node>`.
 pub fn heartbeat_key(node: Uuid) -> String {
     format!("heartbeat.{node}")
+}
+
+/// Routing key of the commands to a node's agent: `command.<node>`.
+pub fn command_key(node: Uuid) -> String {
+    format!("command.{node}")
 }
 
 /// Which of `queues` queues takes a shard: contiguous ranges of equal length.

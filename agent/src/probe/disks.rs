@@ -69,6 +69,7 @@ fn read_disk(host: &HostRoot, name: &str) -> Option<DiskDetails> {
         removable: flag("removable"),
         read_only: flag("ro"),
         partitions: partitions(host, &folder),
+        ..DiskDetails::default()
     })
 }
 
@@ -86,6 +87,7 @@ fn partitions(host: &HostRoot, folder: &str) -> Vec<Partition> {
             start_bytes: number("start").unwrap_or(0).saturating_mul(SECTOR_BYTES),
             size_bytes: number("size").unwrap_or(0).saturating_mul(SECTOR_BYTES),
             device: name,
+            ..Partition::default()
         });
     }
     found.sort_by_key(|partition| partition.number);

@@ -90,7 +90,7 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
         let mount_point = filesystem.mount_point.clone();
         ScannedAsset::new(mount_point.clone(), mount_point, Details::Filesystem(filesystem))
     };
-    Ok(Scan { assets: filesystems.into_iter().map(asset).collect(), warnings })
+    Ok(Scan { assets: filesystems.into_iter().map(asset).collect(), warnings, ..Scan::default() })
 }
 
 /// Parses mountinfo, leaving out what holds no data of the node. Where mounts

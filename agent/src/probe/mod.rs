@@ -13,9 +13,10 @@ mod systemd;
 use std::io;
 use std::sync::Arc;
 
-use contracts::v1::AssetKind;
+use contracts::v1::{AssetKind, ImageContentSource, PackageDetails};
 
 use crate::asset::ScannedAsset;
+use crate::config::ProbeArgs;
 use crate::host::HostRoot;
 
 pub use node::keep_boot_time;
@@ -28,8 +29,52 @@ const MAX_WARNINGS: usize = 20;
 pub struct Scan {
     /// The assets. Where two have one natural key, the first counts.
     pub assets: Vec<ScannedAsset>,
+    /// What is in images that were read for the first time.
+    pub contents: Vec<ImageContents>,
     /// What could not be read and was left out, or was cut.
     pub warnings: Vec<String>,
+}
+
+/// The packages in an image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageContents {
+    /// Natural key of the image.
+    pub image_digest: String,
+    /// What was found; sorted by manager, name, architecture and version.
+    pub packages: Vec<PackageDetails>,
+    /// Where it was read.
+    pub source: ImageContentSource,
+}
+
+/// What the probes are told from outside.
+#[derive(Clone)]
+pub struct Context {
+    /// Natural keys of the listening sockets last recorded: they need not prove
+    /// themselves anew.
+    pub known_sockets: Vec<String>,
+    /// What only the agent's settings say of the node.
+    pub settings: ProbeArgs,
+    /// Whether the contents of an image, by its natural key, are recorded.
+    pub knows_image: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+}
+
+impl Context {
+    /// For a look that nothing is remembered of.
+    #[must_use]
+    pub fn forgetful(settings: ProbeArgs) -> Self {
+        Self { known_sockets: Vec::new(), settings, knows_image: Arc::new(|_| false) }
+    }
+}
+
+/// What makes a probe run at once, beside changes of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// Network interfaces, addresses or routes changed (rtnetlink(7)).
+    Network,
+    /// The kernel said that a device of this subsystem came, went or changed.
+    Device(&'static str),
+    /// A container started or ended.
+    Containers,
 }
 
 /// Why a probe found nothing. What it found before stays.
@@ -104,6 +149,8 @@ pub struct Probe {
     pub cadence: Cadence,
     /// Files and folders whose change makes it run at once.
     pub watched: &'static [&'static str],
+    /// What else makes it run at once.
+    pub signals: &'static [Signal],
     scan: Arc<ScanFn>,
 }
 
@@ -116,7 +163,14 @@ impl Probe {
         watched: &'static [&'static str],
         scan: impl Fn(&HostRoot) -> Result<Scan, ProbeError> + Send + Sync + 'static,
     ) -> Self {
-        Self { name, kind, cadence, watched, scan: Arc::new(scan) }
+        Self { name, kind, cadence, watched, signals: &[], scan: Arc::new(scan) }
+    }
+
+    /// The same probe, also woken by these.
+    #[must_use]
+    pub fn woken_by(mut self, signals: &'static [Signal]) -> Self {
+        self.signals = signals;
+        self
     }
 
     /// Looks at the node. Blocks; may hang with the node's devices.
@@ -142,18 +196,18 @@ impl Probe {
     }
 }
 
-/// All probes, in the order of their kinds. `known_sockets` are the natural keys
-/// of the listening sockets last recorded: they need not prove themselves anew.
+/// All probes, in the order of their kinds.
 #[must_use]
-pub fn all(known_sockets: impl IntoIterator<Item = String>) -> Vec<Probe> {
+pub fn all(context: &Context) -> Vec<Probe> {
     use AssetKind as Kind;
     use Cadence::{Full, Prompt};
-    let sockets = sockets::Sockets::new(known_sockets);
+    let sockets = sockets::Sockets::new(context.known_sockets.iter().cloned());
     vec![
         Probe::new("node", Kind::Node, Full, node::WATCHED, node::scan),
         Probe::new("disks", Kind::Disk, Full, disks::WATCHED, disks::scan),
         Probe::new("filesystems", Kind::Filesystem, Full, filesystems::WATCHED, filesystems::scan),
-        Probe::new("network", Kind::NetworkInterface, Prompt, network::WATCHED, network::scan),
+        Probe::new("network", Kind::NetworkInterface, Prompt, network::WATCHED, network::scan)
+            .woken_by(&[Signal::Network]),
         Probe::new("packages", Kind::Package, Full, packages::WATCHED, packages::scan),
         Probe::new("systemd", Kind::SystemdUnit, Full, systemd::WATCHED, systemd::scan),
         Probe::new("modules", Kind::KernelModule, Prompt, modules::WATCHED, modules::scan),

@@ -37,7 +37,7 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
     let asset = |module: KernelModuleDetails| {
         ScannedAsset::new(module.module.clone(), module.module.clone(), Details::KernelModule(module))
     };
-    Ok(Scan { assets: modules.into_iter().map(asset).collect(), warnings })
+    Ok(Scan { assets: modules.into_iter().map(asset).collect(), warnings, ..Scan::default() })
 }
 
 /// Parses lines `name size count users state address (taint)`. Modules that

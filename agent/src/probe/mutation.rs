@@ -54,7 +54,8 @@ fn scans(name: &str, path: &str, samples: &[&[u8]]) {
     std::fs::create_dir_all(root.path().join("proc/sys/kernel")).unwrap();
     std::fs::write(root.path().join("proc/sys/kernel/hostname"), "h").unwrap();
     let host = HostRoot::new(root.path()).unwrap();
-    let probe = all([]).into_iter().find(|probe| probe.name == name).unwrap();
+    let probe =
+        all(&Context::forgetful(ProbeArgs::default())).into_iter().find(|probe| probe.name == name).unwrap();
     survives(samples, |bytes| {
         std::fs::write(&path, bytes).unwrap();
         let Ok(scan) = probe.scan(&host) else { return };

@@ -69,6 +69,7 @@ fn read_interface(host: &HostRoot, name: &str, addresses: Vec<String>) -> Networ
         // -1 or an error where the link is down or has no speed.
         speed_mbps: number("speed").and_then(|speed| u64::try_from(speed).ok()).unwrap_or(0),
         addresses,
+        ..NetworkInterfaceDetails::default()
     }
 }
 

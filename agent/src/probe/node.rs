@@ -55,8 +55,13 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
         virtualization: machine.virtualization(processors.hypervisor).to_owned(),
         vendor: machine.vendor,
         product: machine.product,
+        ..NodeDetails::default()
     };
-    Ok(Scan { assets: vec![ScannedAsset::new("node", hostname, Details::Node(details))], warnings })
+    Ok(Scan {
+        assets: vec![ScannedAsset::new("node", hostname, Details::Node(details))],
+        warnings,
+        ..Scan::default()
+    })
 }
 
 /// Within one boot, keeps the boot time that was first recorded: the kernel

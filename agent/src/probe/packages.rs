@@ -135,6 +135,7 @@ impl Stanza {
             installed_size_bytes: kibibytes.saturating_mul(1024),
             status: state.to_owned(),
             summary: self.description,
+            ..PackageDetails::default()
         };
         let key = format!("dpkg/{}:{}", self.package, self.architecture);
         Ok(Some(ScannedAsset::new(key, self.package, Details::Package(details))))
@@ -251,6 +252,7 @@ mod tests {
             installed_size_bytes: 6028 * 1024,
             status: "installed".into(),
             summary: "Secure Sockets Layer toolkit".into(),
+            ..PackageDetails::default()
         };
         assert_eq!(details(&scan.assets[0]), &expected);
     }

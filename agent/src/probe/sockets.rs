@@ -187,6 +187,7 @@ fn assets(rows: &[Row], owners: &HashMap<u64, Owner>) -> Vec<ScannedAsset> {
                 program,
                 executable,
                 uid,
+                ..ListeningSocketDetails::default()
             };
             ScannedAsset::new(key.clone(), key, Details::ListeningSocket(details))
         })

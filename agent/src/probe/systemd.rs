@@ -111,6 +111,7 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
             path: format!("/{}", found.path),
             drop_ins: drop_ins.of(&name),
             unit: name.clone(),
+            ..SystemdUnitDetails::default()
         };
         scan.assets.push(ScannedAsset::new(name.clone(), name, Details::SystemdUnit(details)));
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTableMetadata, StorageError};
 use uuid::Uuid;
 
-use super::tables::{FORMAT, META, Meta, OUTBOX, SNAPSHOTS, STATE};
+use super::tables::{CONTENTS, FORMAT, META, Meta, OUTBOX, SNAPSHOTS, STATE};
 use super::{Figures, Settings, StoreError};
 
 const FILE: &str = "store.redb";
@@ -108,6 +108,7 @@ fn owner(database: &Database, settings: &Settings) -> Result<Option<SetAside>, S
         write.open_table(STATE).map_err(redb::Error::from)?;
         write.open_table(OUTBOX).map_err(redb::Error::from)?;
         write.open_table(SNAPSHOTS).map_err(redb::Error::from)?;
+        write.open_table(CONTENTS).map_err(redb::Error::from)?;
         write.commit().map_err(redb::Error::from)?;
         return Ok(None);
     }

@@ -25,7 +25,7 @@ use crate::diff::{Change, Recorded, diff, entries, observe};
 
 pub use file::SetAside;
 pub use parcel::Parcel;
-use tables::{META, Meta, OUTBOX, SNAPSHOTS, STATE};
+use tables::{CONTENTS, META, Meta, OUTBOX, SNAPSHOTS, STATE};
 
 /// Where the store is and whose it is.
 #[derive(Debug, Clone)]
@@ -288,6 +288,18 @@ impl Store {
                 });
             }
             Ok(assets)
+        })
+    }
+
+    /// Whether the contents of an image were sent in this stream.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub fn knows_image(&self, digest: &str) -> Result<bool, StoreError> {
+        self.with(|database| {
+            let read = database.begin_read().map_err(redb::Error::from)?;
+            let contents = read.open_table(CONTENTS).map_err(redb::Error::from)?;
+            Ok(contents.get(digest).map_err(redb::Error::from)?.is_some())
         })
     }
 

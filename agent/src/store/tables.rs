@@ -8,7 +8,7 @@ use crate::asset::StateHash;
 use crate::diff::Recorded;
 
 /// Version of the form below.
-pub(super) const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 2;
 
 /// Name → value; see [`Meta`].
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -25,6 +25,9 @@ pub(super) const OUTBOX: TableDefinition<i64, Row<'static>> = TableDefinition::n
 
 /// Kind → last sequence of its snapshot in this stream.
 pub(super) const SNAPSHOTS: TableDefinition<i32, i64> = TableDefinition::new("snapshots");
+
+/// Digest of an image → hash of its contents, as they were sent in this stream.
+pub(super) const CONTENTS: TableDefinition<&str, &StateHash> = TableDefinition::new("contents");
 
 /// The one row of the store as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

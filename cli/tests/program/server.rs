@@ -33,7 +33,10 @@ pub fn asset(number: u32, display_name: &str) -> Asset {
         display_name: display_name.into(),
         node_display_name: "web-1".into(),
         state: AssetState::Active.into(),
-        details: Some(AssetDetails { details: Some(asset_details::Details::Package(package)) }),
+        details: Some(AssetDetails {
+            details: Some(asset_details::Details::Package(package)),
+            ..AssetDetails::default()
+        }),
         managed: Some(ManagedFields {
             owner: "ops".into(),
             labels: HashMap::from([("env".into(), "prod".into()), ("a".into(), "b".into())]),

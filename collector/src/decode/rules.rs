@@ -2,10 +2,8 @@
 
 use std::collections::HashSet;
 
-use contracts::v1::{
-    AssetDetails, AssetKind, EventBatch, NodeIdentity, Observation, Presence, Snapshot,
-    asset_details::Details,
-};
+use contracts::v1::{AssetDetails, AssetKind, EventBatch, NodeIdentity, Observation, Presence, Snapshot};
+use contracts::walk::{Walk, Walker};
 use kit::{
     identity::{kind_of, parse_uuid},
     queue::{
@@ -137,14 +135,34 @@ fn details_of(kind: AssetKind, details: &AssetDetails, nul: &mut NulFinder) -> R
             format!("are of {}, the kind is {}", found.as_str_name(), kind.as_str_name()),
         );
     }
-    if let Details::Node(node) = inner
-        && let Some(time) = &node.boot_time
-    {
-        timestamp("details.node.boot_time", time)?;
-    }
+    let mut times = Times { broken: Ok(()) };
+    // A copy, as a walk may change what it walks over.
+    inner.clone().walk(&mut times);
+    times.broken?;
     match nul.find(details) {
         Some(path) => broken(&format!("details.{path}"), "has a NUL character"),
         None => Ok(()),
+    }
+}
+
+/// Checks each time that it is shown.
+struct Times {
+    broken: Result<(), Broken>,
+}
+
+impl Walker for Times {
+    fn text(&mut self, _text: &mut String) {}
+
+    fn texts(&mut self, _texts: &mut Vec<String>) {}
+
+    fn longest_list(&mut self, length: usize) -> usize {
+        length
+    }
+
+    fn time(&mut self, field: &'static str, time: &Timestamp) {
+        if self.broken.is_ok() {
+            self.broken = timestamp(&format!("details.{field}"), time);
+        }
     }
 }
 

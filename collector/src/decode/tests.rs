@@ -23,7 +23,7 @@ fn present(n: u128) -> Observation {
         display_name: "openssl".into(),
         observe_time: Some(Timestamp { seconds: 1_800_000_000, nanos: 5 }),
         state_hash: vec![0; 16],
-        details: Some(AssetDetails { details: Some(Details::Package(package)) }),
+        details: Some(AssetDetails { details: Some(Details::Package(package)), ..AssetDetails::default() }),
     }
 }
 
@@ -50,6 +50,7 @@ fn batch() -> EventBatch {
         sequence: 7,
         observations: vec![present(0), absent(1), listed],
         snapshots: vec![Snapshot { kind: AssetKind::Package.into(), first_sequence: 5, last_sequence: 7 }],
+        ..EventBatch::default()
     }
 }
 
@@ -91,7 +92,7 @@ type AnyChange = Box<dyn Fn(&mut EventBatch)>;
 #[test]
 fn a_broken_field_is_named() {
     let package = |batch: &mut EventBatch, value: &str| {
-        let Some(AssetDetails { details: Some(Details::Package(package)) }) =
+        let Some(AssetDetails { details: Some(Details::Package(package)), .. }) =
             &mut batch.observations[0].details
         else {
             panic!("a package")
@@ -161,7 +162,8 @@ fn a_broken_field_is_named() {
             "observations[0].details: are of ASSET_KIND_DISK, the kind is ASSET_KIND_PACKAGE",
             Box::new(|b| {
                 let disk = Details::Disk(DiskDetails::default());
-                b.observations[0].details = Some(AssetDetails { details: Some(disk) });
+                b.observations[0].details =
+                    Some(AssetDetails { details: Some(disk), ..AssetDetails::default() });
             }),
         ),
         ("observations[0].details.package.version: has a NUL", Box::new(move |b| package(b, "1\x000"))),
@@ -171,7 +173,8 @@ fn a_broken_field_is_named() {
                 let boot_time = Some(Timestamp { seconds: i64::MIN, nanos: 0 });
                 let node = Details::Node(NodeDetails { boot_time, ..Default::default() });
                 b.observations[0].kind = AssetKind::Node.into();
-                b.observations[0].details = Some(AssetDetails { details: Some(node) });
+                b.observations[0].details =
+                    Some(AssetDetails { details: Some(node), ..AssetDetails::default() });
             }),
         ),
         (
@@ -294,6 +297,7 @@ fn heartbeats_follow_their_rules() {
         interval_seconds: 15,
         outbox_batches: 0,
         outbox_bytes: 0,
+        ..Heartbeat::default()
     };
     let envelope = Envelope { routing_key: heartbeat_key(NODE), ..Default::default() };
     let mut decoder = decoder();

@@ -132,7 +132,7 @@ mod tests {
         ];
         let mut finder = NulFinder::new(&Contract::new().unwrap());
         for (details, path) in table {
-            let details = AssetDetails { details: Some(details) };
+            let details = AssetDetails { details: Some(details), ..AssetDetails::default() };
             assert_eq!(finder.find(&details).as_deref(), path, "{details:?}");
         }
     }

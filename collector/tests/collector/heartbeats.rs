@@ -27,6 +27,7 @@ fn heartbeat(number: u128, last_sequence: i64) -> Heartbeat {
         interval_seconds: 15,
         outbox_batches: 0,
         outbox_bytes: 0,
+        ..Heartbeat::default()
     }
 }
 

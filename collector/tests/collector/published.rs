@@ -94,6 +94,7 @@ pub fn batch(number: u128, sequence: i64, events: usize) -> EventBatch {
                 version: format!("1.{sequence}"),
                 ..Default::default()
             })),
+            ..AssetDetails::default()
         }),
     };
     EventBatch {
@@ -107,6 +108,7 @@ pub fn batch(number: u128, sequence: i64, events: usize) -> EventBatch {
         sequence,
         observations: (0..events).map(one).collect(),
         snapshots: Vec::new(),
+        ..EventBatch::default()
     }
 }
 

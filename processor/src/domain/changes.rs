@@ -134,7 +134,7 @@ mod tests {
             installed_size_bytes: size,
             ..PackageDetails::default()
         };
-        AssetDetails { details: Some(Details::Package(package)) }.encode_to_vec()
+        AssetDetails { details: Some(Details::Package(package)), ..AssetDetails::default() }.encode_to_vec()
     }
 
     #[test]
@@ -151,7 +151,7 @@ mod tests {
             let partitions =
                 sizes.iter().map(|size| Partition { size_bytes: *size, ..Partition::default() }).collect();
             let disk = DiskDetails { partitions, ..DiskDetails::default() };
-            AssetDetails { details: Some(Details::Disk(disk)) }.encode_to_vec()
+            AssetDetails { details: Some(Details::Disk(disk)), ..AssetDetails::default() }.encode_to_vec()
         };
         assert_eq!(changed(&disk(&[1, 2]), &disk(&[1, 3])), ["details.disk.partitions"]);
         assert_eq!(changed(&disk(&[1]), &disk(&[1, 1])), ["details.disk.partitions"]);

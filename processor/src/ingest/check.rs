@@ -227,7 +227,7 @@ fn check_observation(node: Uuid, index: usize, observation: &Observation) -> Res
         return Err(wrong("display_name", "is empty"));
     }
     let details = match (&observation.details, absent) {
-        (Some(AssetDetails { details: Some(details) }), false) if kind_of(details) != kind => {
+        (Some(AssetDetails { details: Some(details), .. }), false) if kind_of(details) != kind => {
             return Err(wrong("details", "are not of its kind"));
         }
         (Some(details), false) if details.details.is_some() => details.encode_to_vec(),

@@ -114,6 +114,7 @@ impl Agent {
             sequence,
             observations,
             snapshots: Vec::new(),
+            ..EventBatch::default()
         }
     }
 }
@@ -147,6 +148,7 @@ pub fn package(presence: Presence, name: &str, version: &str) -> Observation {
         display_name: if absent { String::new() } else { name.to_owned() },
         observe_time: Some(kit::time::now()),
         state_hash: if absent { Vec::new() } else { state_hash.to_vec() },
-        details: (!absent).then_some(AssetDetails { details: Some(Details::Package(details)) }),
+        details: (!absent)
+            .then_some(AssetDetails { details: Some(Details::Package(details)), ..AssetDetails::default() }),
     }
 }

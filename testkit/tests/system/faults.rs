@@ -64,6 +64,7 @@ impl Node {
             sequence,
             observations,
             snapshots: Vec::new(),
+            ..EventBatch::default()
         }
     }
 }
@@ -75,6 +76,7 @@ fn observation(event_id: String, key: &str, version: Option<&str>) -> Observatio
             version: version.to_owned(),
             ..Default::default()
         })),
+        ..AssetDetails::default()
     });
     let mut state_hash = version.unwrap_or_default().as_bytes().to_vec();
     state_hash.resize(16, 0);

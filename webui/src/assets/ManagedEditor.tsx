@@ -3,7 +3,8 @@ import { useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { ProblemBox } from "../errors/ProblemBox";
 import { isCode, problemOf } from "../errors/problem";
-import { type Asset, AssetKind } from "../gen/assettrack/v1/asset_pb";
+import { type Asset } from "../gen/assettrack/v1/asset_pb";
+import { AssetKind } from "../gen/assettrack/v1/kind_pb";
 import { DraftFields } from "./DraftFields";
 import {
   changedFields,

@@ -1,6 +1,7 @@
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
-import { AssetKind, AssetState, Lifecycle } from "../gen/assettrack/v1/asset_pb";
+import { AssetState, Lifecycle } from "../gen/assettrack/v1/asset_pb";
+import { AssetKind } from "../gen/assettrack/v1/kind_pb";
 import { bash } from "../testing/inventory";
 import { diffRevisions } from "./revisionDiff";
 

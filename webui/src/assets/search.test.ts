@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { AssetKind, AssetState } from "../gen/assettrack/v1/asset_pb";
+import { AssetState } from "../gen/assettrack/v1/asset_pb";
+import { AssetKind } from "../gen/assettrack/v1/kind_pb";
 import { type AssetSearch, assetsPath, filterOfSearch, paramsOfSearch, searchOfParams } from "./search";
 
 const FULL: AssetSearch = {

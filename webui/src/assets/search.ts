@@ -1,4 +1,5 @@
-import { AssetKind, AssetState } from "../gen/assettrack/v1/asset_pb";
+import { AssetState } from "../gen/assettrack/v1/asset_pb";
+import { AssetKind } from "../gen/assettrack/v1/kind_pb";
 import { kindName, kindOf, stateName } from "../format/names";
 import { filterOfText, narrowed, quote } from "../search/words";
 

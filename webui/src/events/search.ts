@@ -1,4 +1,4 @@
-import type { AssetKind } from "../gen/assettrack/v1/asset_pb";
+import type { AssetKind } from "../gen/assettrack/v1/kind_pb";
 import type { EventType } from "../gen/assettrack/v1/event_pb";
 import { eventTypeName, eventTypeOf, kindName, kindOf } from "../format/names";
 import { filterOfText, narrowed } from "../search/words";

@@ -1,4 +1,5 @@
-import { AssetKind, AssetState, Lifecycle } from "../gen/assettrack/v1/asset_pb";
+import { AssetState, Lifecycle } from "../gen/assettrack/v1/asset_pb";
+import { AssetKind } from "../gen/assettrack/v1/kind_pb";
 import { CollectorState } from "../gen/assettrack/v1/collector_service_pb";
 import { EventType } from "../gen/assettrack/v1/event_pb";
 import { NodeHealth } from "../gen/assettrack/v1/node_service_pb";

@@ -1,7 +1,8 @@
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
-import { AssetKind, AssetState } from "../gen/assettrack/v1/asset_pb";
+import { AssetState } from "../gen/assettrack/v1/asset_pb";
+import { AssetKind } from "../gen/assettrack/v1/kind_pb";
 import { CollectorStatsSchema } from "../gen/assettrack/v1/collector_service_pb";
 import { KindCountSchema } from "../gen/assettrack/v1/overview_service_pb";
 import { busiest, kindRows, queueRows } from "./rollup";

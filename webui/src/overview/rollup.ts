@@ -1,5 +1,5 @@
 import { AssetState } from "../gen/assettrack/v1/asset_pb";
-import type { AssetKind } from "../gen/assettrack/v1/asset_pb";
+import type { AssetKind } from "../gen/assettrack/v1/kind_pb";
 import type {
   CollectorStats,
   NodeKindStats,

@@ -3,7 +3,7 @@ import { screen } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { expect, test } from "vitest";
 import { paramsOfSearch, searchOfParams } from "../assets/search";
-import { AssetKind } from "../gen/assettrack/v1/asset_pb";
+import { AssetKind } from "../gen/assettrack/v1/kind_pb";
 import { renderAt } from "../testing/render";
 import { useSearchInUrl } from "./useSearchInUrl";
 

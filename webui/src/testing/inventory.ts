@@ -1,13 +1,8 @@
 import { create, type DescMessage, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createRouterTransport } from "@connectrpc/connect";
-import {
-  type Asset,
-  AssetKind,
-  AssetSchema,
-  AssetState,
-  ManagedFieldsSchema,
-} from "../gen/assettrack/v1/asset_pb";
+import { type Asset, AssetSchema, AssetState, ManagedFieldsSchema } from "../gen/assettrack/v1/asset_pb";
+import { AssetKind } from "../gen/assettrack/v1/kind_pb";
 import {
   AssetService,
   type ListAssetsRequest,

@@ -6,10 +6,12 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Asset, AssetKind } from "./asset_pb";
+import type { Asset } from "./asset_pb";
 import { file_assettrack_v1_asset } from "./asset_pb";
 import type { NodeIdentity } from "./event_pb";
 import { file_assettrack_v1_event } from "./event_pb";
+import type { AssetKind } from "./kind_pb";
+import { file_assettrack_v1_kind } from "./kind_pb";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
@@ -18,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file assettrack/v1/agent_service.proto.
  */
 export const file_assettrack_v1_agent_service: GenFile = /*@__PURE__*/
-  fileDesc("CiFhc3NldHRyYWNrL3YxL2FnZW50X3NlcnZpY2UucHJvdG8SDWFzc2V0dHJhY2sudjEiFwoVR2V0QWdlbnRTdGF0dXNSZXF1ZXN0IvoCCgtBZ2VudFN0YXR1cxIpCgRub2RlGAEgASgLMhsuYXNzZXR0cmFjay52MS5Ob2RlSWRlbnRpdHkSDwoHdmVyc2lvbhgCIAEoCRIuCgpzdGFydF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZzdHJlYW0YBCABKAkSFQoNbGFzdF9zZXF1ZW5jZRgFIAEoAxIWCg5vdXRib3hfYmF0Y2hlcxgGIAEoBBIUCgxvdXRib3hfYnl0ZXMYByABKAQSGgoSb3V0Ym94X2xpbWl0X2J5dGVzGAggASgEEhEKCWNvbm5lY3RlZBgJIAEoCBIYChBjb25uZWN0aW9uX2Vycm9yGAogASgJEjUKEWxhc3RfY29uZmlybV90aW1lGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIqCgZwcm9iZXMYDCADKAsyGi5hc3NldHRyYWNrLnYxLlByb2JlU3RhdHVzIq0BCgtQcm9iZVN0YXR1cxINCgVwcm9iZRgBIAEoCRIxCg1sYXN0X3J1bl90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCghkdXJhdGlvbhgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZhc3NldHMYBCABKA0SDQoFZXJyb3IYBSABKAkSEAoId2FybmluZ3MYBiADKAkiZwoWTGlzdExvY2FsQXNzZXRzUmVxdWVzdBImCgRraW5kGAEgASgOMhguYXNzZXR0cmFjay52MS5Bc3NldEtpbmQSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkiWAoXTGlzdExvY2FsQXNzZXRzUmVzcG9uc2USJAoGYXNzZXRzGAEgAygLMhQuYXNzZXR0cmFjay52MS5Bc3NldBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiJAoSVHJpZ2dlclNjYW5SZXF1ZXN0Eg4KBnByb2JlcxgBIAMoCSJSChNUcmlnZ2VyU2NhblJlc3BvbnNlEg8KB2NoYW5nZXMYASABKA0SKgoGcHJvYmVzGAIgAygLMhouYXNzZXR0cmFjay52MS5Qcm9iZVN0YXR1czKaAgoMQWdlbnRTZXJ2aWNlElIKDkdldEFnZW50U3RhdHVzEiQuYXNzZXR0cmFjay52MS5HZXRBZ2VudFN0YXR1c1JlcXVlc3QaGi5hc3NldHRyYWNrLnYxLkFnZW50U3RhdHVzEmAKD0xpc3RMb2NhbEFzc2V0cxIlLmFzc2V0dHJhY2sudjEuTGlzdExvY2FsQXNzZXRzUmVxdWVzdBomLmFzc2V0dHJhY2sudjEuTGlzdExvY2FsQXNzZXRzUmVzcG9uc2USVAoLVHJpZ2dlclNjYW4SIS5hc3NldHRyYWNrLnYxLlRyaWdnZXJTY2FuUmVxdWVzdBoiLmFzc2V0dHJhY2sudjEuVHJpZ2dlclNjYW5SZXNwb25zZWIGcHJvdG8z", [file_assettrack_v1_asset, file_assettrack_v1_event, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiFhc3NldHRyYWNrL3YxL2FnZW50X3NlcnZpY2UucHJvdG8SDWFzc2V0dHJhY2sudjEiFwoVR2V0QWdlbnRTdGF0dXNSZXF1ZXN0IuMECgtBZ2VudFN0YXR1cxIpCgRub2RlGAEgASgLMhsuYXNzZXR0cmFjay52MS5Ob2RlSWRlbnRpdHkSDwoHdmVyc2lvbhgCIAEoCRIuCgpzdGFydF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZzdHJlYW0YBCABKAkSFQoNbGFzdF9zZXF1ZW5jZRgFIAEoAxIWCg5vdXRib3hfYmF0Y2hlcxgGIAEoBBIUCgxvdXRib3hfYnl0ZXMYByABKAQSGgoSb3V0Ym94X2xpbWl0X2J5dGVzGAggASgEEhEKCWNvbm5lY3RlZBgJIAEoCBIYChBjb25uZWN0aW9uX2Vycm9yGAogASgJEjUKEWxhc3RfY29uZmlybV90aW1lGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIqCgZwcm9iZXMYDCADKAsyGi5hc3NldHRyYWNrLnYxLlByb2JlU3RhdHVzEhcKD3N0b3JlX2luX21lbW9yeRgNIAEoCBITCgtzdG9yZV9lcnJvchgOIAEoCRIYChBzdG9yZXNfc2V0X2FzaWRlGA8gAygJEjYKEm91dGJveF9vbGRlc3RfdGltZRgQIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASGQoRaWRlbnRpdHlfY29uZmxpY3QYESABKAgSFQoNY29tbWFuZF9lcnJvchgSIAEoCRI1ChFsYXN0X2NvbW1hbmRfdGltZRgTIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAirQEKC1Byb2JlU3RhdHVzEg0KBXByb2JlGAEgASgJEjEKDWxhc3RfcnVuX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEisKCGR1cmF0aW9uGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBmFzc2V0cxgEIAEoDRINCgVlcnJvchgFIAEoCRIQCgh3YXJuaW5ncxgGIAMoCSJnChZMaXN0TG9jYWxBc3NldHNSZXF1ZXN0EiYKBGtpbmQYASABKA4yGC5hc3NldHRyYWNrLnYxLkFzc2V0S2luZBIRCglwYWdlX3NpemUYAiABKAUSEgoKcGFnZV90b2tlbhgDIAEoCSJYChdMaXN0TG9jYWxBc3NldHNSZXNwb25zZRIkCgZhc3NldHMYASADKAsyFC5hc3NldHRyYWNrLnYxLkFzc2V0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIkChJUcmlnZ2VyU2NhblJlcXVlc3QSDgoGcHJvYmVzGAEgAygJIlIKE1RyaWdnZXJTY2FuUmVzcG9uc2USDwoHY2hhbmdlcxgBIAEoDRIqCgZwcm9iZXMYAiADKAsyGi5hc3NldHRyYWNrLnYxLlByb2JlU3RhdHVzMpoCCgxBZ2VudFNlcnZpY2USUgoOR2V0QWdlbnRTdGF0dXMSJC5hc3NldHRyYWNrLnYxLkdldEFnZW50U3RhdHVzUmVxdWVzdBoaLmFzc2V0dHJhY2sudjEuQWdlbnRTdGF0dXMSYAoPTGlzdExvY2FsQXNzZXRzEiUuYXNzZXR0cmFjay52MS5MaXN0TG9jYWxBc3NldHNSZXF1ZXN0GiYuYXNzZXR0cmFjay52MS5MaXN0TG9jYWxBc3NldHNSZXNwb25zZRJUCgtUcmlnZ2VyU2NhbhIhLmFzc2V0dHJhY2sudjEuVHJpZ2dlclNjYW5SZXF1ZXN0GiIuYXNzZXR0cmFjay52MS5UcmlnZ2VyU2NhblJlc3BvbnNlYgZwcm90bzM", [file_assettrack_v1_asset, file_assettrack_v1_event, file_assettrack_v1_kind, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * For GetAgentStatus.
@@ -125,6 +127,58 @@ export type AgentStatus = Message<"assettrack.v1.AgentStatus"> & {
    * @generated from field: repeated assettrack.v1.ProbeStatus probes = 12;
    */
   probes: ProbeStatus[];
+
+  /**
+   * Whether state and outbox are kept in memory alone, because the store's
+   * folder cannot be written; what the broker has not confirmed is then lost
+   * with the process, and repaired by a snapshot.
+   *
+   * @generated from field: bool store_in_memory = 13;
+   */
+  storeInMemory: boolean;
+
+  /**
+   * Why; empty if they are on the disk.
+   *
+   * @generated from field: string store_error = 14;
+   */
+  storeError: string;
+
+  /**
+   * Stores that were set aside since the agent started, and why: `damaged`,
+   * `other_format`, `other_node`, `superseded`.
+   *
+   * @generated from field: repeated string stores_set_aside = 15;
+   */
+  storesSetAside: string[];
+
+  /**
+   * When the oldest batch of the outbox was made; absent if it is empty.
+   *
+   * @generated from field: google.protobuf.Timestamp outbox_oldest_time = 16;
+   */
+  outboxOldestTime?: Timestamp | undefined;
+
+  /**
+   * Whether another agent lives under the same identity.
+   *
+   * @generated from field: bool identity_conflict = 17;
+   */
+  identityConflict: boolean;
+
+  /**
+   * Why commands cannot be received; empty if they can.
+   *
+   * @generated from field: string command_error = 18;
+   */
+  commandError: string;
+
+  /**
+   * When the last command was obeyed; absent if none was.
+   *
+   * @generated from field: google.protobuf.Timestamp last_command_time = 19;
+   */
+  lastCommandTime?: Timestamp | undefined;
 };
 
 /**

@@ -9,6 +9,8 @@ import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2"
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { AssetDetails } from "./details_pb";
 import { file_assettrack_v1_details } from "./details_pb";
+import type { AssetKind } from "./kind_pb";
+import { file_assettrack_v1_kind } from "./kind_pb";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
@@ -17,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file assettrack/v1/asset.proto.
  */
 export const file_assettrack_v1_asset: GenFile = /*@__PURE__*/
-  fileDesc("Chlhc3NldHRyYWNrL3YxL2Fzc2V0LnByb3RvEg1hc3NldHRyYWNrLnYxIs4ECgVBc3NldBIMCgRuYW1lGAEgASgJEiYKBGtpbmQYAiABKA4yGC5hc3NldHRyYWNrLnYxLkFzc2V0S2luZBIUCgxkaXNwbGF5X25hbWUYAyABKAkSDAoEbm9kZRgEIAEoCRIZChFub2RlX2Rpc3BsYXlfbmFtZRgFIAEoCRITCgtuYXR1cmFsX2tleRgGIAEoCRIoCgVzdGF0ZRgHIAEoDjIZLmFzc2V0dHJhY2sudjEuQXNzZXRTdGF0ZRIsCgdkZXRhaWxzGAggASgLMhsuYXNzZXR0cmFjay52MS5Bc3NldERldGFpbHMSLQoHbWFuYWdlZBgJIAEoCzIcLmFzc2V0dHJhY2sudjEuTWFuYWdlZEZpZWxkcxIQCghyZXZpc2lvbhgKIAEoAxIYChBtYW5hZ2VkX3JldmlzaW9uGAsgASgDEgwKBGV0YWcYDCABKAkSMwoPZmlyc3Rfc2Vlbl90aW1lGA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCg5sYXN0X3NlZW5fdGltZRgOIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLY3JlYXRlX3RpbWUYDyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGBAgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtkZWxldGVfdGltZRgRIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAi1QEKDU1hbmFnZWRGaWVsZHMSDQoFb3duZXIYASABKAkSKwoJbGlmZWN5Y2xlGAIgASgOMhguYXNzZXR0cmFjay52MS5MaWZlY3ljbGUSEAoIbG9jYXRpb24YAyABKAkSOAoGbGFiZWxzGAQgAygLMiguYXNzZXR0cmFjay52MS5NYW5hZ2VkRmllbGRzLkxhYmVsc0VudHJ5Eg0KBW5vdGVzGAUgASgJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEqmQIKCUFzc2V0S2luZBIaChZBU1NFVF9LSU5EX1VOU1BFQ0lGSUVEEAASEwoPQVNTRVRfS0lORF9OT0RFEAESEwoPQVNTRVRfS0lORF9ESVNLEAISGQoVQVNTRVRfS0lORF9GSUxFU1lTVEVNEAMSIAocQVNTRVRfS0lORF9ORVRXT1JLX0lOVEVSRkFDRRAEEhYKEkFTU0VUX0tJTkRfUEFDS0FHRRAFEhsKF0FTU0VUX0tJTkRfU1lTVEVNRF9VTklUEAYSHAoYQVNTRVRfS0lORF9LRVJORUxfTU9EVUxFEAcSHwobQVNTRVRfS0lORF9MSVNURU5JTkdfU09DS0VUEAgSFQoRQVNTRVRfS0lORF9DVVNUT00QZCpaCgpBc3NldFN0YXRlEhsKF0FTU0VUX1NUQVRFX1VOU1BFQ0lGSUVEEAASFgoSQVNTRVRfU1RBVEVfQUNUSVZFEAESFwoTQVNTRVRfU1RBVEVfUkVNT1ZFRBACKokBCglMaWZlY3ljbGUSGQoVTElGRUNZQ0xFX1VOU1BFQ0lGSUVEEAASFQoRTElGRUNZQ0xFX1BMQU5ORUQQARIYChRMSUZFQ1lDTEVfSU5fU0VSVklDRRACEhkKFUxJRkVDWUNMRV9NQUlOVEVOQU5DRRADEhUKEUxJRkVDWUNMRV9SRVRJUkVEEARiBnByb3RvMw", [file_assettrack_v1_details, file_google_protobuf_timestamp]);
+  fileDesc("Chlhc3NldHRyYWNrL3YxL2Fzc2V0LnByb3RvEg1hc3NldHRyYWNrLnYxIs4ECgVBc3NldBIMCgRuYW1lGAEgASgJEiYKBGtpbmQYAiABKA4yGC5hc3NldHRyYWNrLnYxLkFzc2V0S2luZBIUCgxkaXNwbGF5X25hbWUYAyABKAkSDAoEbm9kZRgEIAEoCRIZChFub2RlX2Rpc3BsYXlfbmFtZRgFIAEoCRITCgtuYXR1cmFsX2tleRgGIAEoCRIoCgVzdGF0ZRgHIAEoDjIZLmFzc2V0dHJhY2sudjEuQXNzZXRTdGF0ZRIsCgdkZXRhaWxzGAggASgLMhsuYXNzZXR0cmFjay52MS5Bc3NldERldGFpbHMSLQoHbWFuYWdlZBgJIAEoCzIcLmFzc2V0dHJhY2sudjEuTWFuYWdlZEZpZWxkcxIQCghyZXZpc2lvbhgKIAEoAxIYChBtYW5hZ2VkX3JldmlzaW9uGAsgASgDEgwKBGV0YWcYDCABKAkSMwoPZmlyc3Rfc2Vlbl90aW1lGA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCg5sYXN0X3NlZW5fdGltZRgOIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLY3JlYXRlX3RpbWUYDyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGBAgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtkZWxldGVfdGltZRgRIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAi1QEKDU1hbmFnZWRGaWVsZHMSDQoFb3duZXIYASABKAkSKwoJbGlmZWN5Y2xlGAIgASgOMhguYXNzZXR0cmFjay52MS5MaWZlY3ljbGUSEAoIbG9jYXRpb24YAyABKAkSOAoGbGFiZWxzGAQgAygLMiguYXNzZXR0cmFjay52MS5NYW5hZ2VkRmllbGRzLkxhYmVsc0VudHJ5Eg0KBW5vdGVzGAUgASgJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEqWgoKQXNzZXRTdGF0ZRIbChdBU1NFVF9TVEFURV9VTlNQRUNJRklFRBAAEhYKEkFTU0VUX1NUQVRFX0FDVElWRRABEhcKE0FTU0VUX1NUQVRFX1JFTU9WRUQQAiqJAQoJTGlmZWN5Y2xlEhkKFUxJRkVDWUNMRV9VTlNQRUNJRklFRBAAEhUKEUxJRkVDWUNMRV9QTEFOTkVEEAESGAoUTElGRUNZQ0xFX0lOX1NFUlZJQ0UQAhIZChVMSUZFQ1lDTEVfTUFJTlRFTkFOQ0UQAxIVChFMSUZFQ1lDTEVfUkVUSVJFRBAEYgZwcm90bzM", [file_assettrack_v1_details, file_assettrack_v1_kind, file_google_protobuf_timestamp]);
 
 /**
  * One thing in the inventory.
@@ -213,90 +215,6 @@ export const ManagedFieldsSchema: GenMessage<ManagedFields> = /*@__PURE__*/
   messageDesc(file_assettrack_v1_asset, 1);
 
 /**
- * What sort of thing an asset is.
- *
- * @generated from enum assettrack.v1.AssetKind
- */
-export enum AssetKind {
-  /**
-   * Not given.
-   *
-   * @generated from enum value: ASSET_KIND_UNSPECIFIED = 0;
-   */
-  UNSPECIFIED = 0,
-
-  /**
-   * A machine that runs an agent.
-   *
-   * @generated from enum value: ASSET_KIND_NODE = 1;
-   */
-  NODE = 1,
-
-  /**
-   * A block device that holds data: disk, SSD, virtual disk.
-   *
-   * @generated from enum value: ASSET_KIND_DISK = 2;
-   */
-  DISK = 2,
-
-  /**
-   * A mounted file system.
-   *
-   * @generated from enum value: ASSET_KIND_FILESYSTEM = 3;
-   */
-  FILESYSTEM = 3,
-
-  /**
-   * A network interface.
-   *
-   * @generated from enum value: ASSET_KIND_NETWORK_INTERFACE = 4;
-   */
-  NETWORK_INTERFACE = 4,
-
-  /**
-   * An installed operating system package.
-   *
-   * @generated from enum value: ASSET_KIND_PACKAGE = 5;
-   */
-  PACKAGE = 5,
-
-  /**
-   * A systemd unit.
-   *
-   * @generated from enum value: ASSET_KIND_SYSTEMD_UNIT = 6;
-   */
-  SYSTEMD_UNIT = 6,
-
-  /**
-   * A loaded kernel module.
-   *
-   * @generated from enum value: ASSET_KIND_KERNEL_MODULE = 7;
-   */
-  KERNEL_MODULE = 7,
-
-  /**
-   * A socket that accepts connections or datagrams.
-   *
-   * @generated from enum value: ASSET_KIND_LISTENING_SOCKET = 8;
-   */
-  LISTENING_SOCKET = 8,
-
-  /**
-   * Something that no agent can see and a person records, such as a rack,
-   * a licence or a contract.
-   *
-   * @generated from enum value: ASSET_KIND_CUSTOM = 100;
-   */
-  CUSTOM = 100,
-}
-
-/**
- * Describes the enum assettrack.v1.AssetKind.
- */
-export const AssetKindSchema: GenEnum<AssetKind> = /*@__PURE__*/
-  enumDesc(file_assettrack_v1_asset, 0);
-
-/**
  * Whether an agent sees an asset.
  *
  * @generated from enum assettrack.v1.AssetState
@@ -328,7 +246,7 @@ export enum AssetState {
  * Describes the enum assettrack.v1.AssetState.
  */
 export const AssetStateSchema: GenEnum<AssetState> = /*@__PURE__*/
-  enumDesc(file_assettrack_v1_asset, 1);
+  enumDesc(file_assettrack_v1_asset, 0);
 
 /**
  * Where an asset stands in its life, as people see it.
@@ -376,5 +294,5 @@ export enum Lifecycle {
  * Describes the enum assettrack.v1.Lifecycle.
  */
 export const LifecycleSchema: GenEnum<Lifecycle> = /*@__PURE__*/
-  enumDesc(file_assettrack_v1_asset, 2);
+  enumDesc(file_assettrack_v1_asset, 1);
 

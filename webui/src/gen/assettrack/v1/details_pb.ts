@@ -8,8 +8,10 @@
 // @generated from file assettrack/v1/details.proto (package assettrack.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { AssetKind } from "./kind_pb";
+import { file_assettrack_v1_kind } from "./kind_pb";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
@@ -18,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file assettrack/v1/details.proto.
  */
 export const file_assettrack_v1_details: GenFile = /*@__PURE__*/
-  fileDesc("Chthc3NldHRyYWNrL3YxL2RldGFpbHMucHJvdG8SDWFzc2V0dHJhY2sudjEi2wMKDEFzc2V0RGV0YWlscxIqCgRub2RlGAEgASgLMhouYXNzZXR0cmFjay52MS5Ob2RlRGV0YWlsc0gAEioKBGRpc2sYAiABKAsyGi5hc3NldHRyYWNrLnYxLkRpc2tEZXRhaWxzSAASNgoKZmlsZXN5c3RlbRgDIAEoCzIgLmFzc2V0dHJhY2sudjEuRmlsZXN5c3RlbURldGFpbHNIABJDChFuZXR3b3JrX2ludGVyZmFjZRgEIAEoCzImLmFzc2V0dHJhY2sudjEuTmV0d29ya0ludGVyZmFjZURldGFpbHNIABIwCgdwYWNrYWdlGAUgASgLMh0uYXNzZXR0cmFjay52MS5QYWNrYWdlRGV0YWlsc0gAEjkKDHN5c3RlbWRfdW5pdBgGIAEoCzIhLmFzc2V0dHJhY2sudjEuU3lzdGVtZFVuaXREZXRhaWxzSAASOwoNa2VybmVsX21vZHVsZRgHIAEoCzIiLmFzc2V0dHJhY2sudjEuS2VybmVsTW9kdWxlRGV0YWlsc0gAEkEKEGxpc3RlbmluZ19zb2NrZXQYCCABKAsyJS5hc3NldHRyYWNrLnYxLkxpc3RlbmluZ1NvY2tldERldGFpbHNIAEIJCgdkZXRhaWxzIuACCgtOb2RlRGV0YWlscxIQCghob3N0bmFtZRgBIAEoCRIPCgdib290X2lkGAIgASgJEi0KCWJvb3RfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHb3NfbmFtZRgEIAEoCRINCgVvc19pZBgFIAEoCRISCgpvc192ZXJzaW9uGAYgASgJEhYKDmtlcm5lbF9yZWxlYXNlGAcgASgJEhQKDGFyY2hpdGVjdHVyZRgIIAEoCRIRCgljcHVfbW9kZWwYCSABKAkSEwoLY3B1X3NvY2tldHMYCiABKA0SEQoJY3B1X2NvcmVzGAsgASgNEhMKC2NwdV90aHJlYWRzGAwgASgNEhQKDG1lbW9yeV9ieXRlcxgNIAEoBBIWCg52aXJ0dWFsaXphdGlvbhgOIAEoCRIOCgZ2ZW5kb3IYDyABKAkSDwoHcHJvZHVjdBgQIAEoCSLVAQoLRGlza0RldGFpbHMSDgoGZGV2aWNlGAEgASgJEg4KBnZlbmRvchgCIAEoCRINCgVtb2RlbBgDIAEoCRIOCgZzZXJpYWwYBCABKAkSCwoDd3duGAUgASgJEhIKCnNpemVfYnl0ZXMYBiABKAQSEgoKcm90YXRpb25hbBgHIAEoCBIRCglyZW1vdmFibGUYCCABKAgSEQoJcmVhZF9vbmx5GAkgASgIEiwKCnBhcnRpdGlvbnMYCiADKAsyGC5hc3NldHRyYWNrLnYxLlBhcnRpdGlvbiJUCglQYXJ0aXRpb24SDgoGZGV2aWNlGAEgASgJEg4KBm51bWJlchgCIAEoDRITCgtzdGFydF9ieXRlcxgDIAEoBBISCgpzaXplX2J5dGVzGAQgASgEIowBChFGaWxlc3lzdGVtRGV0YWlscxITCgttb3VudF9wb2ludBgBIAEoCRIOCgZzb3VyY2UYAiABKAkSDAoEdHlwZRgDIAEoCRIMCgRyb290GAQgASgJEg8KB29wdGlvbnMYBSADKAkSEgoKc2l6ZV9ieXRlcxgGIAEoBBIRCglyZWFkX29ubHkYByABKAgirgEKF05ldHdvcmtJbnRlcmZhY2VEZXRhaWxzEhEKCWludGVyZmFjZRgBIAEoCRITCgttYWNfYWRkcmVzcxgCIAEoCRILCgNtdHUYAyABKA0SGQoRb3BlcmF0aW9uYWxfc3RhdGUYBCABKAkSDAoEdHlwZRgFIAEoCRIOCgZkcml2ZXIYBiABKAkSEgoKc3BlZWRfbWJwcxgHIAEoBBIRCglhZGRyZXNzZXMYCCADKAki5QEKDlBhY2thZ2VEZXRhaWxzEg8KB3BhY2thZ2UYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIUCgxhcmNoaXRlY3R1cmUYAyABKAkSDwoHbWFuYWdlchgEIAEoCRIOCgZzb3VyY2UYBSABKAkSFgoOc291cmNlX3ZlcnNpb24YBiABKAkSEgoKbWFpbnRhaW5lchgHIAEoCRIPCgdzZWN0aW9uGAggASgJEhwKFGluc3RhbGxlZF9zaXplX2J5dGVzGAkgASgEEg4KBnN0YXR1cxgKIAEoCRIPCgdzdW1tYXJ5GAsgASgJInkKElN5c3RlbWRVbml0RGV0YWlscxIMCgR1bml0GAEgASgJEgwKBHR5cGUYAiABKAkSEwoLZGVzY3JpcHRpb24YAyABKAkSDAoEcGF0aBgEIAEoCRISCgplbmFibGVtZW50GAUgASgJEhAKCGRyb3BfaW5zGAYgAygJImoKE0tlcm5lbE1vZHVsZURldGFpbHMSDgoGbW9kdWxlGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSEgoKc2l6ZV9ieXRlcxgDIAEoBBIPCgd1c2VkX2J5GAQgAygJEg0KBXRhaW50GAUgASgJInsKFkxpc3RlbmluZ1NvY2tldERldGFpbHMSEAoIcHJvdG9jb2wYASABKAkSDwoHYWRkcmVzcxgCIAEoCRIMCgRwb3J0GAMgASgNEg8KB3Byb2dyYW0YBCABKAkSEgoKZXhlY3V0YWJsZRgFIAEoCRILCgN1aWQYBiABKA1iBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("Chthc3NldHRyYWNrL3YxL2RldGFpbHMucHJvdG8SDWFzc2V0dHJhY2sudjEirQwKDEFzc2V0RGV0YWlscxIqCgRub2RlGAEgASgLMhouYXNzZXR0cmFjay52MS5Ob2RlRGV0YWlsc0gAEioKBGRpc2sYAiABKAsyGi5hc3NldHRyYWNrLnYxLkRpc2tEZXRhaWxzSAASNgoKZmlsZXN5c3RlbRgDIAEoCzIgLmFzc2V0dHJhY2sudjEuRmlsZXN5c3RlbURldGFpbHNIABJDChFuZXR3b3JrX2ludGVyZmFjZRgEIAEoCzImLmFzc2V0dHJhY2sudjEuTmV0d29ya0ludGVyZmFjZURldGFpbHNIABIwCgdwYWNrYWdlGAUgASgLMh0uYXNzZXR0cmFjay52MS5QYWNrYWdlRGV0YWlsc0gAEjkKDHN5c3RlbWRfdW5pdBgGIAEoCzIhLmFzc2V0dHJhY2sudjEuU3lzdGVtZFVuaXREZXRhaWxzSAASOwoNa2VybmVsX21vZHVsZRgHIAEoCzIiLmFzc2V0dHJhY2sudjEuS2VybmVsTW9kdWxlRGV0YWlsc0gAEkEKEGxpc3RlbmluZ19zb2NrZXQYCCABKAsyJS5hc3NldHRyYWNrLnYxLkxpc3RlbmluZ1NvY2tldERldGFpbHNIABIyCghmaXJtd2FyZRgJIAEoCzIeLmFzc2V0dHJhY2sudjEuRmlybXdhcmVEZXRhaWxzSAASLAoFYm9hcmQYCiABKAsyGy5hc3NldHRyYWNrLnYxLkJvYXJkRGV0YWlsc0gAEjQKCXByb2Nlc3NvchgLIAEoCzIfLmFzc2V0dHJhY2sudjEuUHJvY2Vzc29yRGV0YWlsc0gAEjsKDW1lbW9yeV9tb2R1bGUYDCABKAsyIi5hc3NldHRyYWNrLnYxLk1lbW9yeU1vZHVsZURldGFpbHNIABIzCgludW1hX25vZGUYDSABKAsyHi5hc3NldHRyYWNrLnYxLk51bWFOb2RlRGV0YWlsc0gAEi4KBnZvbHVtZRgOIAEoCzIcLmFzc2V0dHJhY2sudjEuVm9sdW1lRGV0YWlsc0gAEioKBHN3YXAYDyABKAsyGi5hc3NldHRyYWNrLnYxLlN3YXBEZXRhaWxzSAASLAoFcm91dGUYECABKAsyGy5hc3NldHRyYWNrLnYxLlJvdXRlRGV0YWlsc0gAEjkKDGRuc19yZXNvbHZlchgRIAEoCzIhLmFzc2V0dHJhY2sudjEuRG5zUmVzb2x2ZXJEZXRhaWxzSAASNQoKcGNpX2RldmljZRgSIAEoCzIfLmFzc2V0dHJhY2sudjEuUGNpRGV2aWNlRGV0YWlsc0gAEjUKCnVzYl9kZXZpY2UYEyABKAsyHy5hc3NldHRyYWNrLnYxLlVzYkRldmljZURldGFpbHNIABI4CgthY2NlbGVyYXRvchgUIAEoCzIhLmFzc2V0dHJhY2sudjEuQWNjZWxlcmF0b3JEZXRhaWxzSAASNQoKY3Jvbl9lbnRyeRgVIAEoCzIfLmFzc2V0dHJhY2sudjEuQ3JvbkVudHJ5RGV0YWlsc0gAEkEKEGtlcm5lbF9wYXJhbWV0ZXIYFiABKAsyJS5hc3NldHRyYWNrLnYxLktlcm5lbFBhcmFtZXRlckRldGFpbHNIABIqCgR1c2VyGBcgASgLMhouYXNzZXR0cmFjay52MS5Vc2VyRGV0YWlsc0gAEiwKBWdyb3VwGBggASgLMhsuYXNzZXR0cmFjay52MS5Hcm91cERldGFpbHNIABI4CgtjZXJ0aWZpY2F0ZRgZIAEoCzIhLmFzc2V0dHJhY2sudjEuQ2VydGlmaWNhdGVEZXRhaWxzSAASKAoDcG9kGBogASgLMhkuYXNzZXR0cmFjay52MS5Qb2REZXRhaWxzSAASNAoJY29udGFpbmVyGBsgASgLMh8uYXNzZXR0cmFjay52MS5Db250YWluZXJEZXRhaWxzSAASPwoPY29udGFpbmVyX2ltYWdlGBwgASgLMiQuYXNzZXR0cmFjay52MS5Db250YWluZXJJbWFnZURldGFpbHNIABIqCglyZWxhdGlvbnMYZCADKAsyFy5hc3NldHRyYWNrLnYxLlJlbGF0aW9uQgkKB2RldGFpbHMicgoIUmVsYXRpb24SKQoEdHlwZRgBIAEoDjIbLmFzc2V0dHJhY2sudjEuUmVsYXRpb25UeXBlEiYKBGtpbmQYAiABKA4yGC5hc3NldHRyYWNrLnYxLkFzc2V0S2luZBITCgtuYXR1cmFsX2tleRgDIAEoCSLgBAoLTm9kZURldGFpbHMSEAoIaG9zdG5hbWUYASABKAkSDwoHYm9vdF9pZBgCIAEoCRItCglib290X3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB29zX25hbWUYBCABKAkSDQoFb3NfaWQYBSABKAkSEgoKb3NfdmVyc2lvbhgGIAEoCRIWCg5rZXJuZWxfcmVsZWFzZRgHIAEoCRIUCgxhcmNoaXRlY3R1cmUYCCABKAkSEQoJY3B1X21vZGVsGAkgASgJEhMKC2NwdV9zb2NrZXRzGAogASgNEhEKCWNwdV9jb3JlcxgLIAEoDRITCgtjcHVfdGhyZWFkcxgMIAEoDRIUCgxtZW1vcnlfYnl0ZXMYDSABKAQSFgoOdmlydHVhbGl6YXRpb24YDiABKAkSDgoGdmVuZG9yGA8gASgJEg8KB3Byb2R1Y3QYECABKAkSEQoJdGltZV96b25lGBEgASgJEhQKDHVwdGltZV9jbGFzcxgSIAEoCRIcChRrdWJlcm5ldGVzX25vZGVfbmFtZRgTIAEoCRIoCgZsYWJlbHMYFCADKAsyGC5hc3NldHRyYWNrLnYxLk5vZGVMYWJlbBITCgtzZWN1cmVfYm9vdBgVIAEoCRIYChBzZWN1cml0eV9tb2R1bGVzGBYgAygJEg8KB3NlbGludXgYFyABKAkSEAoIYXBwYXJtb3IYGCABKAkSFwoPa2VybmVsX2xvY2tkb3duGBkgASgJEhQKDGtlcm5lbF90YWludBgaIAEoBBIMCgRpbml0GBsgASgJIicKCU5vZGVMYWJlbBILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAkioAIKC0Rpc2tEZXRhaWxzEg4KBmRldmljZRgBIAEoCRIOCgZ2ZW5kb3IYAiABKAkSDQoFbW9kZWwYAyABKAkSDgoGc2VyaWFsGAQgASgJEgsKA3d3bhgFIAEoCRISCgpzaXplX2J5dGVzGAYgASgEEhIKCnJvdGF0aW9uYWwYByABKAgSEQoJcmVtb3ZhYmxlGAggASgIEhEKCXJlYWRfb25seRgJIAEoCBIsCgpwYXJ0aXRpb25zGAogAygLMhguYXNzZXR0cmFjay52MS5QYXJ0aXRpb24SEQoJdHJhbnNwb3J0GAsgASgJEhgKEGZpcm13YXJlX3ZlcnNpb24YDCABKAkSHAoUcGh5c2ljYWxfYmxvY2tfYnl0ZXMYDSABKA0igwEKCVBhcnRpdGlvbhIOCgZkZXZpY2UYASABKAkSDgoGbnVtYmVyGAIgASgNEhMKC3N0YXJ0X2J5dGVzGAMgASgEEhIKCnNpemVfYnl0ZXMYBCABKAQSEQoJcmVhZF9vbmx5GAUgASgIEgwKBHV1aWQYBiABKAkSDAoEbmFtZRgHIAEoCSKMAQoRRmlsZXN5c3RlbURldGFpbHMSEwoLbW91bnRfcG9pbnQYASABKAkSDgoGc291cmNlGAIgASgJEgwKBHR5cGUYAyABKAkSDAoEcm9vdBgEIAEoCRIPCgdvcHRpb25zGAUgAygJEhIKCnNpemVfYnl0ZXMYBiABKAQSEQoJcmVhZF9vbmx5GAcgASgIIqcCChdOZXR3b3JrSW50ZXJmYWNlRGV0YWlscxIRCglpbnRlcmZhY2UYASABKAkSEwoLbWFjX2FkZHJlc3MYAiABKAkSCwoDbXR1GAMgASgNEhkKEW9wZXJhdGlvbmFsX3N0YXRlGAQgASgJEgwKBHR5cGUYBSABKAkSDgoGZHJpdmVyGAYgASgJEhIKCnNwZWVkX21icHMYByABKAQSEQoJYWRkcmVzc2VzGAggAygJEhIKCmNvbnRyb2xsZXIYCSABKAkSDgoGcGFyZW50GAogASgJEg8KB3ZsYW5faWQYCyABKA0SEQoJYm9uZF9tb2RlGAwgASgJEg0KBXBvcnRzGA0gAygJEg4KBmR1cGxleBgOIAEoCRIQCghwY2lfc2xvdBgPIAEoCSKIAgoOUGFja2FnZURldGFpbHMSDwoHcGFja2FnZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhQKDGFyY2hpdGVjdHVyZRgDIAEoCRIPCgdtYW5hZ2VyGAQgASgJEg4KBnNvdXJjZRgFIAEoCRIWCg5zb3VyY2VfdmVyc2lvbhgGIAEoCRISCgptYWludGFpbmVyGAcgASgJEg8KB3NlY3Rpb24YCCABKAkSHAoUaW5zdGFsbGVkX3NpemVfYnl0ZXMYCSABKAQSDgoGc3RhdHVzGAogASgJEg8KB3N1bW1hcnkYCyABKAkSDwoHbGljZW5zZRgMIAEoCRIQCghob21lcGFnZRgNIAEoCSKpAQoSU3lzdGVtZFVuaXREZXRhaWxzEgwKBHVuaXQYASABKAkSDAoEdHlwZRgCIAEoCRITCgtkZXNjcmlwdGlvbhgDIAEoCRIMCgRwYXRoGAQgASgJEhIKCmVuYWJsZW1lbnQYBSABKAkSEAoIZHJvcF9pbnMYBiADKAkSEAoIc2NoZWR1bGUYByADKAkSDgoGc3RhcnRzGAggASgJEgwKBHVzZXIYCSABKAkiagoTS2VybmVsTW9kdWxlRGV0YWlscxIOCgZtb2R1bGUYASABKAkSDwoHdmVyc2lvbhgCIAEoCRISCgpzaXplX2J5dGVzGAMgASgEEg8KB3VzZWRfYnkYBCADKAkSDQoFdGFpbnQYBSABKAkinwEKFkxpc3RlbmluZ1NvY2tldERldGFpbHMSEAoIcHJvdG9jb2wYASABKAkSDwoHYWRkcmVzcxgCIAEoCRIMCgRwb3J0GAMgASgNEg8KB3Byb2dyYW0YBCABKAkSEgoKZXhlY3V0YWJsZRgFIAEoCRILCgN1aWQYBiABKA0SDwoHcGFja2FnZRgHIAEoCRIRCgljb250YWluZXIYCCABKAkigQEKD0Zpcm13YXJlRGV0YWlscxIOCgZ2ZW5kb3IYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIUCgxyZWxlYXNlX2RhdGUYAyABKAkSDwoHcmVsZWFzZRgEIAEoCRIRCglib290X21vZGUYBSABKAkSEwoLdHBtX3ZlcnNpb24YBiABKAkiogEKDEJvYXJkRGV0YWlscxIMCgR0eXBlGAEgASgJEg4KBnZlbmRvchgCIAEoCRIPCgdwcm9kdWN0GAMgASgJEg8KB3ZlcnNpb24YBCABKAkSDgoGc2VyaWFsGAUgASgJEgsKA3NrdRgGIAEoCRIRCglhc3NldF90YWcYByABKAkSDAoEdXVpZBgIIAEoCRIUCgxjaGFzc2lzX3R5cGUYCSABKAkirAIKEFByb2Nlc3NvckRldGFpbHMSDgoGc29ja2V0GAEgASgNEg4KBnZlbmRvchgCIAEoCRINCgVtb2RlbBgDIAEoCRIRCglzaWduYXR1cmUYBCABKAkSDQoFY29yZXMYBSABKA0SDwoHdGhyZWFkcxgGIAEoDRIPCgdtYXhfbWh6GAcgASgNEhEKCW1pY3JvY29kZRgIIAEoCRINCgVmbGFncxgJIAMoCRItCgZjYWNoZXMYCiADKAsyHS5hc3NldHRyYWNrLnYxLlByb2Nlc3NvckNhY2hlEj4KD3Z1bG5lcmFiaWxpdGllcxgLIAMoCzIlLmFzc2V0dHJhY2sudjEuUHJvY2Vzc29yVnVsbmVyYWJpbGl0eRIUCgxhcmNoaXRlY3R1cmUYDCABKAkiQQoOUHJvY2Vzc29yQ2FjaGUSDQoFbGV2ZWwYASABKA0SDAoEdHlwZRgCIAEoCRISCgpzaXplX2J5dGVzGAMgASgEIjUKFlByb2Nlc3NvclZ1bG5lcmFiaWxpdHkSDAoEbmFtZRgBIAEoCRINCgVzdGF0ZRgCIAEoCSLeAQoTTWVtb3J5TW9kdWxlRGV0YWlscxIPCgdsb2NhdG9yGAEgASgJEgwKBGJhbmsYAiABKAkSEgoKc2l6ZV9ieXRlcxgDIAEoBBIMCgR0eXBlGAQgASgJEhMKC2Zvcm1fZmFjdG9yGAUgASgJEhEKCXNwZWVkX210cxgGIAEoDRIcChRjb25maWd1cmVkX3NwZWVkX210cxgHIAEoDRIOCgZ2ZW5kb3IYCCABKAkSEwoLcGFydF9udW1iZXIYCSABKAkSDgoGc2VyaWFsGAogASgJEgsKA2VjYxgLIAEoCCJeCg9OdW1hTm9kZURldGFpbHMSDgoGbnVtYmVyGAEgASgNEhIKCnByb2Nlc3NvcnMYAiABKAkSFAoMbWVtb3J5X2J5dGVzGAMgASgEEhEKCWRpc3RhbmNlcxgEIAMoDSLVAQoNVm9sdW1lRGV0YWlscxIOCgZkZXZpY2UYASABKAkSDAoEdHlwZRgCIAEoCRIMCgRuYW1lGAMgASgJEgwKBHV1aWQYBCABKAkSFAoMdm9sdW1lX2dyb3VwGAUgASgJEhIKCnNpemVfYnl0ZXMYBiABKAQSEQoJcmVhZF9vbmx5GAcgASgIEhIKCnJhaWRfbGV2ZWwYCCABKAkSFAoMcmFpZF9kZXZpY2VzGAkgASgNEhIKCnJhaWRfc3RhdGUYCiABKAkSDwoHbWVtYmVycxgLIAMoCSJPCgtTd2FwRGV0YWlscxIMCgRwYXRoGAEgASgJEgwKBHR5cGUYAiABKAkSEgoKc2l6ZV9ieXRlcxgDIAEoBBIQCghwcmlvcml0eRgEIAEoBSJ1CgxSb3V0ZURldGFpbHMSDgoGZmFtaWx5GAEgASgJEhMKC2Rlc3RpbmF0aW9uGAIgASgJEg8KB2dhdGV3YXkYAyABKAkSEQoJaW50ZXJmYWNlGAQgASgJEg4KBm1ldHJpYxgFIAEoDRIMCgR0eXBlGAYgASgJImEKEkRuc1Jlc29sdmVyRGV0YWlscxIMCgRwYXRoGAEgASgJEhQKDG5hbWVfc2VydmVycxgCIAMoCRIWCg5zZWFyY2hfZG9tYWlucxgDIAMoCRIPCgdvcHRpb25zGAQgAygJIpACChBQY2lEZXZpY2VEZXRhaWxzEgwKBHNsb3QYASABKAkSEQoJdmVuZG9yX2lkGAIgASgJEhEKCWRldmljZV9pZBgDIAEoCRIOCgZ2ZW5kb3IYBCABKAkSDwoHcHJvZHVjdBgFIAEoCRIQCghjbGFzc19pZBgGIAEoCRINCgVjbGFzcxgHIAEoCRIUCgxzdWJzeXN0ZW1faWQYCCABKAkSEAoIcmV2aXNpb24YCSABKAkSDgoGZHJpdmVyGAogASgJEhYKCW51bWFfbm9kZRgLIAEoDUgAiAEBEhgKC2lvbW11X2dyb3VwGAwgASgNSAGIAQFCDAoKX251bWFfbm9kZUIOCgxfaW9tbXVfZ3JvdXAiwQEKEFVzYkRldmljZURldGFpbHMSDAoEcG9ydBgBIAEoCRIRCgl2ZW5kb3JfaWQYAiABKAkSEgoKcHJvZHVjdF9pZBgDIAEoCRIOCgZ2ZW5kb3IYBCABKAkSDwoHcHJvZHVjdBgFIAEoCRIOCgZzZXJpYWwYBiABKAkSDQoFY2xhc3MYByABKAkSEwoLdXNiX3ZlcnNpb24YCCABKAkSEgoKc3BlZWRfbWJwcxgJIAEoDRIPCgdkcml2ZXJzGAogAygJIqkBChJBY2NlbGVyYXRvckRldGFpbHMSDAoEdHlwZRgBIAEoCRIOCgZ2ZW5kb3IYAiABKAkSDwoHcHJvZHVjdBgDIAEoCRIQCghwY2lfc2xvdBgEIAEoCRIOCgZkcml2ZXIYBSABKAkSFgoOZHJpdmVyX3ZlcnNpb24YBiABKAkSFAoMbWVtb3J5X2J5dGVzGAcgASgEEhQKDGRldmljZV9ub2RlcxgIIAMoCSJQChBDcm9uRW50cnlEZXRhaWxzEgwKBHBhdGgYASABKAkSEAoIc2NoZWR1bGUYAiABKAkSDAoEdXNlchgDIAEoCRIOCgZzY3JpcHQYBCABKAkiOgoWS2VybmVsUGFyYW1ldGVyRGV0YWlscxIRCglwYXJhbWV0ZXIYASABKAkSDQoFdmFsdWUYAiABKAkihQEKC1VzZXJEZXRhaWxzEgwKBHVzZXIYASABKAkSCwoDdWlkGAIgASgNEgsKA2dpZBgDIAEoDRIMCgRob21lGAQgASgJEg0KBXNoZWxsGAUgASgJEg4KBmdyb3VwcxgGIAMoCRIPCgdzdWRvZXJzGAcgAygJEhAKCHBhc3N3b3JkGAggASgJIjsKDEdyb3VwRGV0YWlscxINCgVncm91cBgBIAEoCRILCgNnaWQYAiABKA0SDwoHbWVtYmVycxgDIAMoCSLLAgoSQ2VydGlmaWNhdGVEZXRhaWxzEgwKBHBhdGgYASABKAkSDQoFaW5kZXgYAiABKA0SDwoHc3ViamVjdBgDIAEoCRIOCgZpc3N1ZXIYBCABKAkSDgoGc2VyaWFsGAUgASgJEjMKD25vdF9iZWZvcmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMgoObm90X2FmdGVyX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhkKEWFsdGVybmF0aXZlX25hbWVzGAggAygJEgsKA2tleRgJIAEoCRIbChNzaWduYXR1cmVfYWxnb3JpdGhtGAogASgJEhoKEmZpbmdlcnByaW50X3NoYTI1NhgLIAEoCRINCgVpc19jYRgMIAEoCBIOCgZ1c2FnZXMYDSADKAki3gEKClBvZERldGFpbHMSCwoDdWlkGAEgASgJEgsKA3BvZBgCIAEoCRIRCgluYW1lc3BhY2UYAyABKAkSKAoGbGFiZWxzGAQgAygLMhguYXNzZXR0cmFjay52MS5Ob2RlTGFiZWwSEQoJYWRkcmVzc2VzGAUgAygJEhQKDGhvc3RfbmV0d29yaxgGIAEoCBIXCg9ydW50aW1lX2hhbmRsZXIYByABKAkSNwoTc2FuZGJveF9jcmVhdGVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAilgIKEENvbnRhaW5lckRldGFpbHMSEQoJY29udGFpbmVyGAEgASgJEg8KB3BvZF91aWQYAiABKAkSCwoDcG9kGAMgASgJEhEKCW5hbWVzcGFjZRgEIAEoCRINCgVpbWFnZRgFIAEoCRIUCgxpbWFnZV9kaWdlc3QYBiABKAkSDwoHcHJvZ3JhbRgHIAEoCRIQCgN1aWQYCCABKA1IAIgBARIQCghyZXN0YXJ0cxgJIAEoDRIuCgpzdGFydF90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghmb3VuZF9ieRgLIAEoCRIaChJleHRyYV9jYXBhYmlsaXRpZXMYDCADKAlCBgoEX3VpZCKBAQoVQ29udGFpbmVySW1hZ2VEZXRhaWxzEg4KBmRpZ2VzdBgBIAEoCRIQCghpbWFnZV9pZBgCIAEoCRIMCgR0YWdzGAMgAygJEhQKDHJlcG9fZGlnZXN0cxgEIAMoCRISCgpzaXplX2J5dGVzGAUgASgEEg4KBnBpbm5lZBgGIAEoCCq2AgoMUmVsYXRpb25UeXBlEh0KGVJFTEFUSU9OX1RZUEVfVU5TUEVDSUZJRUQQABIZChVSRUxBVElPTl9UWVBFX1BBUlRfT0YQARIdChlSRUxBVElPTl9UWVBFX0FUVEFDSEVEX1RPEAISGwoXUkVMQVRJT05fVFlQRV9TVE9SRURfT04QAxIZChVSRUxBVElPTl9UWVBFX1JVTlNfSU4QBBIeChpSRUxBVElPTl9UWVBFX0NSRUFURURfRlJPTRAFEh4KGlJFTEFUSU9OX1RZUEVfSU5TVEFMTEVEX0JZEAYSGwoXUkVMQVRJT05fVFlQRV9NRU1CRVJfT0YQBxIeChpSRUxBVElPTl9UWVBFX0dPRVNfVEhST1VHSBAIEhgKFFJFTEFUSU9OX1RZUEVfU1RBUlRTEAliBnByb3RvMw", [file_assettrack_v1_kind, file_google_protobuf_timestamp]);
 
 /**
  * What an agent saw of one asset, by its kind.
@@ -79,7 +81,134 @@ export type AssetDetails = Message<"assettrack.v1.AssetDetails"> & {
      */
     value: ListeningSocketDetails;
     case: "listeningSocket";
+  } | {
+    /**
+     * @generated from field: assettrack.v1.FirmwareDetails firmware = 9;
+     */
+    value: FirmwareDetails;
+    case: "firmware";
+  } | {
+    /**
+     * @generated from field: assettrack.v1.BoardDetails board = 10;
+     */
+    value: BoardDetails;
+    case: "board";
+  } | {
+    /**
+     * @generated from field: assettrack.v1.ProcessorDetails processor = 11;
+     */
+    value: ProcessorDetails;
+    case: "processor";
+  } | {
+    /**
+     * @generated from field: assettrack.v1.MemoryModuleDetails memory_module = 12;
+     */
+    value: MemoryModuleDetails;
+    case: "memoryModule";
+  } | {
+    /**
+     * @generated from field: assettrack.v1.NumaNodeDetails numa_node = 13;
+     */
+    value: NumaNodeDetails;
+    case: "numaNode";
+  } | {
+    /**
+     * @generated from field: assettrack.v1.VolumeDetails volume = 14;
+     */
+    value: VolumeDetails;
+    case: "volume";
+  } | {
+    /**
+     * @generated from field: assettrack.v1.SwapDetails swap = 15;
+     */
+    value: SwapDetails;
+    case: "swap";
+  } | {
+    /**
+     * @generated from field: assettrack.v1.RouteDetails route = 16;
+     */
+    value: RouteDetails;
+    case: "route";
+  } | {
+    /**
+     * @generated from field: assettrack.v1.DnsResolverDetails dns_resolver = 17;
+     */
+    value: DnsResolverDetails;
+    case: "dnsResolver";
+  } | {
+    /**
+     * @generated from field: assettrack.v1.PciDeviceDetails pci_device = 18;
+     */
+    value: PciDeviceDetails;
+    case: "pciDevice";
+  } | {
+    /**
+     * @generated from field: assettrack.v1.UsbDeviceDetails usb_device = 19;
+     */
+    value: UsbDeviceDetails;
+    case: "usbDevice";
+  } | {
+    /**
+     * @generated from field: assettrack.v1.AcceleratorDetails accelerator = 20;
+     */
+    value: AcceleratorDetails;
+    case: "accelerator";
+  } | {
+    /**
+     * @generated from field: assettrack.v1.CronEntryDetails cron_entry = 21;
+     */
+    value: CronEntryDetails;
+    case: "cronEntry";
+  } | {
+    /**
+     * @generated from field: assettrack.v1.KernelParameterDetails kernel_parameter = 22;
+     */
+    value: KernelParameterDetails;
+    case: "kernelParameter";
+  } | {
+    /**
+     * @generated from field: assettrack.v1.UserDetails user = 23;
+     */
+    value: UserDetails;
+    case: "user";
+  } | {
+    /**
+     * @generated from field: assettrack.v1.GroupDetails group = 24;
+     */
+    value: GroupDetails;
+    case: "group";
+  } | {
+    /**
+     * @generated from field: assettrack.v1.CertificateDetails certificate = 25;
+     */
+    value: CertificateDetails;
+    case: "certificate";
+  } | {
+    /**
+     * @generated from field: assettrack.v1.PodDetails pod = 26;
+     */
+    value: PodDetails;
+    case: "pod";
+  } | {
+    /**
+     * @generated from field: assettrack.v1.ContainerDetails container = 27;
+     */
+    value: ContainerDetails;
+    case: "container";
+  } | {
+    /**
+     * @generated from field: assettrack.v1.ContainerImageDetails container_image = 28;
+     */
+    value: ContainerImageDetails;
+    case: "containerImage";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * How it relates to other assets of its node, sorted; at most 64.
+   *
+   * @generated from field: repeated assettrack.v1.Relation relations = 100;
+   */
+  relations: Relation[];
 };
 
 /**
@@ -88,6 +217,41 @@ export type AssetDetails = Message<"assettrack.v1.AssetDetails"> & {
  */
 export const AssetDetailsSchema: GenMessage<AssetDetails> = /*@__PURE__*/
   messageDesc(file_assettrack_v1_details, 0);
+
+/**
+ * One asset's relation to another on the same node.
+ *
+ * @generated from message assettrack.v1.Relation
+ */
+export type Relation = Message<"assettrack.v1.Relation"> & {
+  /**
+   * What the asset is to the other.
+   *
+   * @generated from field: assettrack.v1.RelationType type = 1;
+   */
+  type: RelationType;
+
+  /**
+   * Kind of the other.
+   *
+   * @generated from field: assettrack.v1.AssetKind kind = 2;
+   */
+  kind: AssetKind;
+
+  /**
+   * Natural key of the other, which may not be there (yet).
+   *
+   * @generated from field: string natural_key = 3;
+   */
+  naturalKey: string;
+};
+
+/**
+ * Describes the message assettrack.v1.Relation.
+ * Use `create(RelationSchema)` to create a new message.
+ */
+export const RelationSchema: GenMessage<Relation> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_details, 1);
 
 /**
  * A machine.
@@ -207,6 +371,88 @@ export type NodeDetails = Message<"assettrack.v1.NodeDetails"> & {
    * @generated from field: string product = 16;
    */
   product: string;
+
+  /**
+   * Name in the time zone database, such as `Europe/Vienna`; `UTC` where none
+   * is set.
+   *
+   * @generated from field: string time_zone = 17;
+   */
+  timeZone: string;
+
+  /**
+   * How long it has been up, roughly, so that it changes seldom: `day` (less
+   * than one), `week`, `month` (30 days), `quarter` (90 days), `longer`.
+   *
+   * @generated from field: string uptime_class = 18;
+   */
+  uptimeClass: string;
+
+  /**
+   * Name of the node in Kubernetes, given by the agent's settings; empty
+   * outside Kubernetes.
+   *
+   * @generated from field: string kubernetes_node_name = 19;
+   */
+  kubernetesNodeName: string;
+
+  /**
+   * Labels of the node, given by the agent's settings, sorted by key.
+   *
+   * @generated from field: repeated assettrack.v1.NodeLabel labels = 20;
+   */
+  labels: NodeLabel[];
+
+  /**
+   * UEFI secure boot: `enabled`, `disabled`, or empty if it cannot be told.
+   *
+   * @generated from field: string secure_boot = 21;
+   */
+  secureBoot: string;
+
+  /**
+   * Active security modules of the kernel, in their order, such as `apparmor`.
+   *
+   * @generated from field: repeated string security_modules = 22;
+   */
+  securityModules: string[];
+
+  /**
+   * SELinux: `enforcing`, `permissive`, `disabled`.
+   *
+   * @generated from field: string selinux = 23;
+   */
+  selinux: string;
+
+  /**
+   * AppArmor: `enabled`, `disabled`.
+   *
+   * @generated from field: string apparmor = 24;
+   */
+  apparmor: string;
+
+  /**
+   * Kernel lockdown: `none`, `integrity`, `confidentiality`, or empty if the
+   * kernel has none.
+   *
+   * @generated from field: string kernel_lockdown = 25;
+   */
+  kernelLockdown: string;
+
+  /**
+   * Why the kernel is tainted, as the number in /proc/sys/kernel/tainted; 0 if
+   * it is not.
+   *
+   * @generated from field: uint64 kernel_taint = 26;
+   */
+  kernelTaint: bigint;
+
+  /**
+   * Program of process 1, such as `systemd`.
+   *
+   * @generated from field: string init = 27;
+   */
+  init: string;
 };
 
 /**
@@ -214,7 +460,35 @@ export type NodeDetails = Message<"assettrack.v1.NodeDetails"> & {
  * Use `create(NodeDetailsSchema)` to create a new message.
  */
 export const NodeDetailsSchema: GenMessage<NodeDetails> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_details, 1);
+  messageDesc(file_assettrack_v1_details, 2);
+
+/**
+ * A label of a node.
+ *
+ * @generated from message assettrack.v1.NodeLabel
+ */
+export type NodeLabel = Message<"assettrack.v1.NodeLabel"> & {
+  /**
+   * Its key, such as `topology.kubernetes.io/zone`.
+   *
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * Its value.
+   *
+   * @generated from field: string value = 2;
+   */
+  value: string;
+};
+
+/**
+ * Describes the message assettrack.v1.NodeLabel.
+ * Use `create(NodeLabelSchema)` to create a new message.
+ */
+export const NodeLabelSchema: GenMessage<NodeLabel> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_details, 3);
 
 /**
  * A block device that holds data.
@@ -291,6 +565,28 @@ export type DiskDetails = Message<"assettrack.v1.DiskDetails"> & {
    * @generated from field: repeated assettrack.v1.Partition partitions = 10;
    */
   partitions: Partition[];
+
+  /**
+   * How it is connected: `ata`, `nvme`, `scsi`, `usb`, `virtio`, `mmc`; empty
+   * if it cannot be told.
+   *
+   * @generated from field: string transport = 11;
+   */
+  transport: string;
+
+  /**
+   * Version of its firmware; empty if it does not say.
+   *
+   * @generated from field: string firmware_version = 12;
+   */
+  firmwareVersion: string;
+
+  /**
+   * Size of a physical block in bytes.
+   *
+   * @generated from field: uint32 physical_block_bytes = 13;
+   */
+  physicalBlockBytes: number;
 };
 
 /**
@@ -298,7 +594,7 @@ export type DiskDetails = Message<"assettrack.v1.DiskDetails"> & {
  * Use `create(DiskDetailsSchema)` to create a new message.
  */
 export const DiskDetailsSchema: GenMessage<DiskDetails> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_details, 2);
+  messageDesc(file_assettrack_v1_details, 4);
 
 /**
  * A part of a disk.
@@ -333,6 +629,27 @@ export type Partition = Message<"assettrack.v1.Partition"> & {
    * @generated from field: uint64 size_bytes = 4;
    */
   sizeBytes: bigint;
+
+  /**
+   * Whether it refuses writes.
+   *
+   * @generated from field: bool read_only = 5;
+   */
+  readOnly: boolean;
+
+  /**
+   * UUID of the partition, by the partition table; empty if it has none.
+   *
+   * @generated from field: string uuid = 6;
+   */
+  uuid: string;
+
+  /**
+   * Name of the partition, by the partition table; empty if it has none.
+   *
+   * @generated from field: string name = 7;
+   */
+  name: string;
 };
 
 /**
@@ -340,7 +657,7 @@ export type Partition = Message<"assettrack.v1.Partition"> & {
  * Use `create(PartitionSchema)` to create a new message.
  */
 export const PartitionSchema: GenMessage<Partition> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_details, 3);
+  messageDesc(file_assettrack_v1_details, 5);
 
 /**
  * A mounted file system.
@@ -403,7 +720,7 @@ export type FilesystemDetails = Message<"assettrack.v1.FilesystemDetails"> & {
  * Use `create(FilesystemDetailsSchema)` to create a new message.
  */
 export const FilesystemDetailsSchema: GenMessage<FilesystemDetails> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_details, 4);
+  messageDesc(file_assettrack_v1_details, 6);
 
 /**
  * A network interface.
@@ -467,6 +784,55 @@ export type NetworkInterfaceDetails = Message<"assettrack.v1.NetworkInterfaceDet
    * @generated from field: repeated string addresses = 8;
    */
   addresses: string[];
+
+  /**
+   * Bond, bridge or VRF that it is a port of; empty if none.
+   *
+   * @generated from field: string controller = 9;
+   */
+  controller: string;
+
+  /**
+   * Interface below it: of a VLAN or macvlan; empty if none.
+   *
+   * @generated from field: string parent = 10;
+   */
+  parent: string;
+
+  /**
+   * ID of a VLAN, 1 to 4094; 0 for what is none.
+   *
+   * @generated from field: uint32 vlan_id = 11;
+   */
+  vlanId: number;
+
+  /**
+   * Mode of a bond, such as `802.3ad`; empty for what is none.
+   *
+   * @generated from field: string bond_mode = 12;
+   */
+  bondMode: string;
+
+  /**
+   * Ports of a bond or bridge, sorted.
+   *
+   * @generated from field: repeated string ports = 13;
+   */
+  ports: string[];
+
+  /**
+   * `full` or `half`; empty if it cannot be told.
+   *
+   * @generated from field: string duplex = 14;
+   */
+  duplex: string;
+
+  /**
+   * Slot of its PCI device, such as `0000:00:1f.6`; empty if it has none.
+   *
+   * @generated from field: string pci_slot = 15;
+   */
+  pciSlot: string;
 };
 
 /**
@@ -474,7 +840,7 @@ export type NetworkInterfaceDetails = Message<"assettrack.v1.NetworkInterfaceDet
  * Use `create(NetworkInterfaceDetailsSchema)` to create a new message.
  */
 export const NetworkInterfaceDetailsSchema: GenMessage<NetworkInterfaceDetails> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_details, 5);
+  messageDesc(file_assettrack_v1_details, 7);
 
 /**
  * An installed operating system package.
@@ -504,7 +870,7 @@ export type PackageDetails = Message<"assettrack.v1.PackageDetails"> & {
   architecture: string;
 
   /**
-   * Database it was found in: `dpkg`.
+   * Database it was found in: `dpkg`, `rpm` or `apk`.
    *
    * @generated from field: string manager = 4;
    */
@@ -558,6 +924,20 @@ export type PackageDetails = Message<"assettrack.v1.PackageDetails"> & {
    * @generated from field: string summary = 11;
    */
   summary: string;
+
+  /**
+   * Licence, as the package states it; dpkg's state none.
+   *
+   * @generated from field: string license = 12;
+   */
+  license: string;
+
+  /**
+   * Home page, as the package states it.
+   *
+   * @generated from field: string homepage = 13;
+   */
+  homepage: string;
 };
 
 /**
@@ -565,7 +945,7 @@ export type PackageDetails = Message<"assettrack.v1.PackageDetails"> & {
  * Use `create(PackageDetailsSchema)` to create a new message.
  */
 export const PackageDetailsSchema: GenMessage<PackageDetails> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_details, 6);
+  messageDesc(file_assettrack_v1_details, 8);
 
 /**
  * A systemd unit.
@@ -615,6 +995,27 @@ export type SystemdUnitDetails = Message<"assettrack.v1.SystemdUnitDetails"> & {
    * @generated from field: repeated string drop_ins = 6;
    */
   dropIns: string[];
+
+  /**
+   * When a timer elapses: its lines such as `OnCalendar=daily`, in their order.
+   *
+   * @generated from field: repeated string schedule = 7;
+   */
+  schedule: string[];
+
+  /**
+   * Unit that a timer, socket or path starts; empty for others.
+   *
+   * @generated from field: string starts = 8;
+   */
+  starts: string;
+
+  /**
+   * `User=` of a service; empty for root.
+   *
+   * @generated from field: string user = 9;
+   */
+  user: string;
 };
 
 /**
@@ -622,7 +1023,7 @@ export type SystemdUnitDetails = Message<"assettrack.v1.SystemdUnitDetails"> & {
  * Use `create(SystemdUnitDetailsSchema)` to create a new message.
  */
 export const SystemdUnitDetailsSchema: GenMessage<SystemdUnitDetails> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_details, 7);
+  messageDesc(file_assettrack_v1_details, 9);
 
 /**
  * A loaded kernel module.
@@ -671,7 +1072,7 @@ export type KernelModuleDetails = Message<"assettrack.v1.KernelModuleDetails"> &
  * Use `create(KernelModuleDetailsSchema)` to create a new message.
  */
 export const KernelModuleDetailsSchema: GenMessage<KernelModuleDetails> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_details, 8);
+  messageDesc(file_assettrack_v1_details, 10);
 
 /**
  * A socket that accepts connections or datagrams.
@@ -720,6 +1121,22 @@ export type ListeningSocketDetails = Message<"assettrack.v1.ListeningSocketDetai
    * @generated from field: uint32 uid = 6;
    */
   uid: number;
+
+  /**
+   * Package that installed the executable, such as `openssh-server`; empty if
+   * none is known.
+   *
+   * @generated from field: string package = 7;
+   */
+  package: string;
+
+  /**
+   * Natural key of the container that the program runs in; empty outside of
+   * one.
+   *
+   * @generated from field: string container = 8;
+   */
+  container: string;
 };
 
 /**
@@ -727,5 +1144,1514 @@ export type ListeningSocketDetails = Message<"assettrack.v1.ListeningSocketDetai
  * Use `create(ListeningSocketDetailsSchema)` to create a new message.
  */
 export const ListeningSocketDetailsSchema: GenMessage<ListeningSocketDetails> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_details, 9);
+  messageDesc(file_assettrack_v1_details, 11);
+
+/**
+ * The firmware of a machine.
+ *
+ * @generated from message assettrack.v1.FirmwareDetails
+ */
+export type FirmwareDetails = Message<"assettrack.v1.FirmwareDetails"> & {
+  /**
+   * Maker.
+   *
+   * @generated from field: string vendor = 1;
+   */
+  vendor: string;
+
+  /**
+   * Version.
+   *
+   * @generated from field: string version = 2;
+   */
+  version: string;
+
+  /**
+   * Date of the release, as the maker writes it, such as `04/01/2014`.
+   *
+   * @generated from field: string release_date = 3;
+   */
+  releaseDate: string;
+
+  /**
+   * Release, such as `5.17`; empty if it states none.
+   *
+   * @generated from field: string release = 4;
+   */
+  release: string;
+
+  /**
+   * How the machine was booted: `uefi` or `bios`.
+   *
+   * @generated from field: string boot_mode = 5;
+   */
+  bootMode: string;
+
+  /**
+   * Version of the trusted platform module, `1.2` or `2.0`; empty if there is
+   * none.
+   *
+   * @generated from field: string tpm_version = 6;
+   */
+  tpmVersion: string;
+};
+
+/**
+ * Describes the message assettrack.v1.FirmwareDetails.
+ * Use `create(FirmwareDetailsSchema)` to create a new message.
+ */
+export const FirmwareDetailsSchema: GenMessage<FirmwareDetails> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_details, 12);
+
+/**
+ * A board or enclosure of a machine.
+ *
+ * @generated from message assettrack.v1.BoardDetails
+ */
+export type BoardDetails = Message<"assettrack.v1.BoardDetails"> & {
+  /**
+   * `system`, `baseboard` or `chassis`.
+   *
+   * @generated from field: string type = 1;
+   */
+  type: string;
+
+  /**
+   * Maker.
+   *
+   * @generated from field: string vendor = 2;
+   */
+  vendor: string;
+
+  /**
+   * Model.
+   *
+   * @generated from field: string product = 3;
+   */
+  product: string;
+
+  /**
+   * Version.
+   *
+   * @generated from field: string version = 4;
+   */
+  version: string;
+
+  /**
+   * Serial number; empty where it has none or it may not be read.
+   *
+   * @generated from field: string serial = 5;
+   */
+  serial: string;
+
+  /**
+   * Stock keeping unit; empty where it has none.
+   *
+   * @generated from field: string sku = 6;
+   */
+  sku: string;
+
+  /**
+   * Asset tag; empty where it has none.
+   *
+   * @generated from field: string asset_tag = 7;
+   */
+  assetTag: string;
+
+  /**
+   * UUID of the system; empty for boards and chassis, or if it may not be read.
+   *
+   * @generated from field: string uuid = 8;
+   */
+  uuid: string;
+
+  /**
+   * Kind of enclosure, such as `Rack Mount Chassis`; chassis only.
+   *
+   * @generated from field: string chassis_type = 9;
+   */
+  chassisType: string;
+};
+
+/**
+ * Describes the message assettrack.v1.BoardDetails.
+ * Use `create(BoardDetailsSchema)` to create a new message.
+ */
+export const BoardDetailsSchema: GenMessage<BoardDetails> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_details, 13);
+
+/**
+ * A processor package.
+ *
+ * @generated from message assettrack.v1.ProcessorDetails
+ */
+export type ProcessorDetails = Message<"assettrack.v1.ProcessorDetails"> & {
+  /**
+   * Its number, from 0.
+   *
+   * @generated from field: uint32 socket = 1;
+   */
+  socket: number;
+
+  /**
+   * Maker, such as `GenuineIntel`.
+   *
+   * @generated from field: string vendor = 2;
+   */
+  vendor: string;
+
+  /**
+   * Model, as it names itself.
+   *
+   * @generated from field: string model = 3;
+   */
+  model: string;
+
+  /**
+   * Family, model number and stepping, such as `6-85-7`; for ARM
+   * implementer-part-revision.
+   *
+   * @generated from field: string signature = 4;
+   */
+  signature: string;
+
+  /**
+   * Physical cores.
+   *
+   * @generated from field: uint32 cores = 5;
+   */
+  cores: number;
+
+  /**
+   * Logical processors that are online.
+   *
+   * @generated from field: uint32 threads = 6;
+   */
+  threads: number;
+
+  /**
+   * Highest clock rate in megahertz; 0 if it cannot be told.
+   *
+   * @generated from field: uint32 max_mhz = 7;
+   */
+  maxMhz: number;
+
+  /**
+   * Version of its microcode, such as `0x5003604`; empty if it cannot be told.
+   *
+   * @generated from field: string microcode = 8;
+   */
+  microcode: string;
+
+  /**
+   * Features, sorted.
+   *
+   * @generated from field: repeated string flags = 9;
+   */
+  flags: string[];
+
+  /**
+   * Caches, by level.
+   *
+   * @generated from field: repeated assettrack.v1.ProcessorCache caches = 10;
+   */
+  caches: ProcessorCache[];
+
+  /**
+   * Vulnerabilities that the kernel knows, by name.
+   *
+   * @generated from field: repeated assettrack.v1.ProcessorVulnerability vulnerabilities = 11;
+   */
+  vulnerabilities: ProcessorVulnerability[];
+
+  /**
+   * `x86_64`, `aarch64` and so on.
+   *
+   * @generated from field: string architecture = 12;
+   */
+  architecture: string;
+};
+
+/**
+ * Describes the message assettrack.v1.ProcessorDetails.
+ * Use `create(ProcessorDetailsSchema)` to create a new message.
+ */
+export const ProcessorDetailsSchema: GenMessage<ProcessorDetails> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_details, 14);
+
+/**
+ * A cache of a processor.
+ *
+ * @generated from message assettrack.v1.ProcessorCache
+ */
+export type ProcessorCache = Message<"assettrack.v1.ProcessorCache"> & {
+  /**
+   * 1 for the one that is nearest to the core.
+   *
+   * @generated from field: uint32 level = 1;
+   */
+  level: number;
+
+  /**
+   * `data`, `instruction` or `unified`.
+   *
+   * @generated from field: string type = 2;
+   */
+  type: string;
+
+  /**
+   * Size of one such cache in bytes.
+   *
+   * @generated from field: uint64 size_bytes = 3;
+   */
+  sizeBytes: bigint;
+};
+
+/**
+ * Describes the message assettrack.v1.ProcessorCache.
+ * Use `create(ProcessorCacheSchema)` to create a new message.
+ */
+export const ProcessorCacheSchema: GenMessage<ProcessorCache> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_details, 15);
+
+/**
+ * How a processor stands to a known vulnerability.
+ *
+ * @generated from message assettrack.v1.ProcessorVulnerability
+ */
+export type ProcessorVulnerability = Message<"assettrack.v1.ProcessorVulnerability"> & {
+  /**
+   * Name, such as `spectre_v2`.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * What the kernel says, such as `Not affected` or `Mitigation: …`.
+   *
+   * @generated from field: string state = 2;
+   */
+  state: string;
+};
+
+/**
+ * Describes the message assettrack.v1.ProcessorVulnerability.
+ * Use `create(ProcessorVulnerabilitySchema)` to create a new message.
+ */
+export const ProcessorVulnerabilitySchema: GenMessage<ProcessorVulnerability> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_details, 16);
+
+/**
+ * A memory module.
+ *
+ * @generated from message assettrack.v1.MemoryModuleDetails
+ */
+export type MemoryModuleDetails = Message<"assettrack.v1.MemoryModuleDetails"> & {
+  /**
+   * Where it sits, such as `DIMM_A1`.
+   *
+   * @generated from field: string locator = 1;
+   */
+  locator: string;
+
+  /**
+   * Bank that it sits in.
+   *
+   * @generated from field: string bank = 2;
+   */
+  bank: string;
+
+  /**
+   * Capacity in bytes.
+   *
+   * @generated from field: uint64 size_bytes = 3;
+   */
+  sizeBytes: bigint;
+
+  /**
+   * Type, such as `DDR4`.
+   *
+   * @generated from field: string type = 4;
+   */
+  type: string;
+
+  /**
+   * Form, such as `DIMM`.
+   *
+   * @generated from field: string form_factor = 5;
+   */
+  formFactor: string;
+
+  /**
+   * Highest rate in megatransfers a second; 0 if it does not say.
+   *
+   * @generated from field: uint32 speed_mts = 6;
+   */
+  speedMts: number;
+
+  /**
+   * Rate that it runs at in megatransfers a second; 0 if it does not say.
+   *
+   * @generated from field: uint32 configured_speed_mts = 7;
+   */
+  configuredSpeedMts: number;
+
+  /**
+   * Maker.
+   *
+   * @generated from field: string vendor = 8;
+   */
+  vendor: string;
+
+  /**
+   * Part number.
+   *
+   * @generated from field: string part_number = 9;
+   */
+  partNumber: string;
+
+  /**
+   * Serial number.
+   *
+   * @generated from field: string serial = 10;
+   */
+  serial: string;
+
+  /**
+   * Whether it corrects errors.
+   *
+   * @generated from field: bool ecc = 11;
+   */
+  ecc: boolean;
+};
+
+/**
+ * Describes the message assettrack.v1.MemoryModuleDetails.
+ * Use `create(MemoryModuleDetailsSchema)` to create a new message.
+ */
+export const MemoryModuleDetailsSchema: GenMessage<MemoryModuleDetails> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_details, 17);
+
+/**
+ * A NUMA node.
+ *
+ * @generated from message assettrack.v1.NumaNodeDetails
+ */
+export type NumaNodeDetails = Message<"assettrack.v1.NumaNodeDetails"> & {
+  /**
+   * Its number.
+   *
+   * @generated from field: uint32 number = 1;
+   */
+  number: number;
+
+  /**
+   * Its logical processors, as the kernel writes lists, such as `0-7,16-23`.
+   *
+   * @generated from field: string processors = 2;
+   */
+  processors: string;
+
+  /**
+   * Its memory in bytes.
+   *
+   * @generated from field: uint64 memory_bytes = 3;
+   */
+  memoryBytes: bigint;
+
+  /**
+   * Distance to each NUMA node, in order of their number; 10 is local.
+   *
+   * @generated from field: repeated uint32 distances = 4;
+   */
+  distances: number[];
+};
+
+/**
+ * Describes the message assettrack.v1.NumaNodeDetails.
+ * Use `create(NumaNodeDetailsSchema)` to create a new message.
+ */
+export const NumaNodeDetailsSchema: GenMessage<NumaNodeDetails> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_details, 18);
+
+/**
+ * A block device made of others.
+ *
+ * @generated from message assettrack.v1.VolumeDetails
+ */
+export type VolumeDetails = Message<"assettrack.v1.VolumeDetails"> & {
+  /**
+   * Name in the kernel, such as `dm-0` or `md127`.
+   *
+   * @generated from field: string device = 1;
+   */
+  device: string;
+
+  /**
+   * `lvm`, `raid`, `crypt`, `multipath`, or another type that device mapper
+   * names.
+   *
+   * @generated from field: string type = 2;
+   */
+  type: string;
+
+  /**
+   * Name for people, such as `vg0-root`; that of the array for RAID.
+   *
+   * @generated from field: string name = 3;
+   */
+  name: string;
+
+  /**
+   * UUID, as device mapper or the array has it; empty if it has none.
+   *
+   * @generated from field: string uuid = 4;
+   */
+  uuid: string;
+
+  /**
+   * Volume group of a logical volume; empty for others.
+   *
+   * @generated from field: string volume_group = 5;
+   */
+  volumeGroup: string;
+
+  /**
+   * Capacity in bytes.
+   *
+   * @generated from field: uint64 size_bytes = 6;
+   */
+  sizeBytes: bigint;
+
+  /**
+   * Whether it refuses writes.
+   *
+   * @generated from field: bool read_only = 7;
+   */
+  readOnly: boolean;
+
+  /**
+   * Level of an array, such as `raid1`; empty for others.
+   *
+   * @generated from field: string raid_level = 8;
+   */
+  raidLevel: string;
+
+  /**
+   * Devices that an array should have; 0 for others.
+   *
+   * @generated from field: uint32 raid_devices = 9;
+   */
+  raidDevices: number;
+
+  /**
+   * State of an array: `clean`, `degraded`, `inactive`; empty for others.
+   *
+   * @generated from field: string raid_state = 10;
+   */
+  raidState: string;
+
+  /**
+   * Devices that it is made of, by their names in the kernel, sorted.
+   *
+   * @generated from field: repeated string members = 11;
+   */
+  members: string[];
+};
+
+/**
+ * Describes the message assettrack.v1.VolumeDetails.
+ * Use `create(VolumeDetailsSchema)` to create a new message.
+ */
+export const VolumeDetailsSchema: GenMessage<VolumeDetails> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_details, 19);
+
+/**
+ * An area that memory is swapped to.
+ *
+ * @generated from message assettrack.v1.SwapDetails
+ */
+export type SwapDetails = Message<"assettrack.v1.SwapDetails"> & {
+  /**
+   * Device or file.
+   *
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * `partition` or `file`.
+   *
+   * @generated from field: string type = 2;
+   */
+  type: string;
+
+  /**
+   * Size in bytes.
+   *
+   * @generated from field: uint64 size_bytes = 3;
+   */
+  sizeBytes: bigint;
+
+  /**
+   * Priority; the higher is used first.
+   *
+   * @generated from field: int32 priority = 4;
+   */
+  priority: number;
+};
+
+/**
+ * Describes the message assettrack.v1.SwapDetails.
+ * Use `create(SwapDetailsSchema)` to create a new message.
+ */
+export const SwapDetailsSchema: GenMessage<SwapDetails> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_details, 20);
+
+/**
+ * A route.
+ *
+ * @generated from message assettrack.v1.RouteDetails
+ */
+export type RouteDetails = Message<"assettrack.v1.RouteDetails"> & {
+  /**
+   * `ipv4` or `ipv6`.
+   *
+   * @generated from field: string family = 1;
+   */
+  family: string;
+
+  /**
+   * Network with prefix length, such as `10.0.0.0/8`; `default` for all.
+   *
+   * @generated from field: string destination = 2;
+   */
+  destination: string;
+
+  /**
+   * Next router; empty where the network is attached.
+   *
+   * @generated from field: string gateway = 3;
+   */
+  gateway: string;
+
+  /**
+   * Interface that it goes through; empty for one that goes nowhere.
+   *
+   * @generated from field: string interface = 4;
+   */
+  interface: string;
+
+  /**
+   * The lower is taken first.
+   *
+   * @generated from field: uint32 metric = 5;
+   */
+  metric: number;
+
+  /**
+   * `unicast`, `blackhole`, `unreachable` or `prohibit`.
+   *
+   * @generated from field: string type = 6;
+   */
+  type: string;
+};
+
+/**
+ * Describes the message assettrack.v1.RouteDetails.
+ * Use `create(RouteDetailsSchema)` to create a new message.
+ */
+export const RouteDetailsSchema: GenMessage<RouteDetails> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_details, 21);
+
+/**
+ * How names are resolved: /etc/resolv.conf.
+ *
+ * @generated from message assettrack.v1.DnsResolverDetails
+ */
+export type DnsResolverDetails = Message<"assettrack.v1.DnsResolverDetails"> & {
+  /**
+   * File that says so.
+   *
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * Addresses of the name servers, in their order.
+   *
+   * @generated from field: repeated string name_servers = 2;
+   */
+  nameServers: string[];
+
+  /**
+   * Domains in which short names are looked up, in their order.
+   *
+   * @generated from field: repeated string search_domains = 3;
+   */
+  searchDomains: string[];
+
+  /**
+   * Options, in their order, such as `ndots:5`.
+   *
+   * @generated from field: repeated string options = 4;
+   */
+  options: string[];
+};
+
+/**
+ * Describes the message assettrack.v1.DnsResolverDetails.
+ * Use `create(DnsResolverDetailsSchema)` to create a new message.
+ */
+export const DnsResolverDetailsSchema: GenMessage<DnsResolverDetails> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_details, 22);
+
+/**
+ * A device on a PCI bus.
+ *
+ * @generated from message assettrack.v1.PciDeviceDetails
+ */
+export type PciDeviceDetails = Message<"assettrack.v1.PciDeviceDetails"> & {
+  /**
+   * Slot, such as `0000:00:1f.2`.
+   *
+   * @generated from field: string slot = 1;
+   */
+  slot: string;
+
+  /**
+   * ID of the maker in hexadecimal, such as `8086`.
+   *
+   * @generated from field: string vendor_id = 2;
+   */
+  vendorId: string;
+
+  /**
+   * ID of the device in hexadecimal.
+   *
+   * @generated from field: string device_id = 3;
+   */
+  deviceId: string;
+
+  /**
+   * Name of the maker; empty if no list of names has it.
+   *
+   * @generated from field: string vendor = 4;
+   */
+  vendor: string;
+
+  /**
+   * Name of the device; empty if no list of names has it.
+   *
+   * @generated from field: string product = 5;
+   */
+  product: string;
+
+  /**
+   * Class, subclass and interface in hexadecimal, such as `010601`.
+   *
+   * @generated from field: string class_id = 6;
+   */
+  classId: string;
+
+  /**
+   * Name of the class, such as `SATA controller`.
+   *
+   * @generated from field: string class = 7;
+   */
+  class: string;
+
+  /**
+   * IDs of maker and device of the whole card, such as `1028:0716`.
+   *
+   * @generated from field: string subsystem_id = 8;
+   */
+  subsystemId: string;
+
+  /**
+   * Revision in hexadecimal.
+   *
+   * @generated from field: string revision = 9;
+   */
+  revision: string;
+
+  /**
+   * Driver that has it; empty if none has.
+   *
+   * @generated from field: string driver = 10;
+   */
+  driver: string;
+
+  /**
+   * NUMA node that it is close to; absent if it cannot be told.
+   *
+   * @generated from field: optional uint32 numa_node = 11;
+   */
+  numaNode?: number | undefined;
+
+  /**
+   * IOMMU group; absent if it has none.
+   *
+   * @generated from field: optional uint32 iommu_group = 12;
+   */
+  iommuGroup?: number | undefined;
+};
+
+/**
+ * Describes the message assettrack.v1.PciDeviceDetails.
+ * Use `create(PciDeviceDetailsSchema)` to create a new message.
+ */
+export const PciDeviceDetailsSchema: GenMessage<PciDeviceDetails> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_details, 23);
+
+/**
+ * A device on a USB bus.
+ *
+ * @generated from message assettrack.v1.UsbDeviceDetails
+ */
+export type UsbDeviceDetails = Message<"assettrack.v1.UsbDeviceDetails"> & {
+  /**
+   * Port, such as `1-1.4`.
+   *
+   * @generated from field: string port = 1;
+   */
+  port: string;
+
+  /**
+   * ID of the maker in hexadecimal.
+   *
+   * @generated from field: string vendor_id = 2;
+   */
+  vendorId: string;
+
+  /**
+   * ID of the product in hexadecimal.
+   *
+   * @generated from field: string product_id = 3;
+   */
+  productId: string;
+
+  /**
+   * Maker, as the device or a list of names says.
+   *
+   * @generated from field: string vendor = 4;
+   */
+  vendor: string;
+
+  /**
+   * Product, as the device or a list of names says.
+   *
+   * @generated from field: string product = 5;
+   */
+  product: string;
+
+  /**
+   * Serial number; empty where it has none.
+   *
+   * @generated from field: string serial = 6;
+   */
+  serial: string;
+
+  /**
+   * Class, such as `Mass Storage`; of the first interface where the device
+   * leaves it to these.
+   *
+   * @generated from field: string class = 7;
+   */
+  class: string;
+
+  /**
+   * Version of USB, such as `2.00`.
+   *
+   * @generated from field: string usb_version = 8;
+   */
+  usbVersion: string;
+
+  /**
+   * Speed in megabits a second; 0 if it cannot be told.
+   *
+   * @generated from field: uint32 speed_mbps = 9;
+   */
+  speedMbps: number;
+
+  /**
+   * Drivers of its interfaces, sorted.
+   *
+   * @generated from field: repeated string drivers = 10;
+   */
+  drivers: string[];
+};
+
+/**
+ * Describes the message assettrack.v1.UsbDeviceDetails.
+ * Use `create(UsbDeviceDetailsSchema)` to create a new message.
+ */
+export const UsbDeviceDetailsSchema: GenMessage<UsbDeviceDetails> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_details, 24);
+
+/**
+ * A GPU or another accelerator.
+ *
+ * @generated from message assettrack.v1.AcceleratorDetails
+ */
+export type AcceleratorDetails = Message<"assettrack.v1.AcceleratorDetails"> & {
+  /**
+   * `gpu`, `processing accelerator`, `co-processor`.
+   *
+   * @generated from field: string type = 1;
+   */
+  type: string;
+
+  /**
+   * Maker.
+   *
+   * @generated from field: string vendor = 2;
+   */
+  vendor: string;
+
+  /**
+   * Model.
+   *
+   * @generated from field: string product = 3;
+   */
+  product: string;
+
+  /**
+   * Slot of its PCI device.
+   *
+   * @generated from field: string pci_slot = 4;
+   */
+  pciSlot: string;
+
+  /**
+   * Driver that has it; empty if none has.
+   *
+   * @generated from field: string driver = 5;
+   */
+  driver: string;
+
+  /**
+   * Version of that driver; empty if it states none.
+   *
+   * @generated from field: string driver_version = 6;
+   */
+  driverVersion: string;
+
+  /**
+   * Its memory in bytes; 0 if it cannot be told.
+   *
+   * @generated from field: uint64 memory_bytes = 7;
+   */
+  memoryBytes: bigint;
+
+  /**
+   * Nodes in /dev that give access to it, sorted.
+   *
+   * @generated from field: repeated string device_nodes = 8;
+   */
+  deviceNodes: string[];
+};
+
+/**
+ * Describes the message assettrack.v1.AcceleratorDetails.
+ * Use `create(AcceleratorDetailsSchema)` to create a new message.
+ */
+export const AcceleratorDetailsSchema: GenMessage<AcceleratorDetails> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_details, 25);
+
+/**
+ * A job of cron. Its command is not recorded, as it may hold secrets.
+ *
+ * @generated from message assettrack.v1.CronEntryDetails
+ */
+export type CronEntryDetails = Message<"assettrack.v1.CronEntryDetails"> & {
+  /**
+   * File that holds it.
+   *
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * When it runs: five fields, or a word such as `@daily`.
+   *
+   * @generated from field: string schedule = 2;
+   */
+  schedule: string;
+
+  /**
+   * User it runs as.
+   *
+   * @generated from field: string user = 3;
+   */
+  user: string;
+
+  /**
+   * Name of the script in a folder such as /etc/cron.daily; empty for a line
+   * of a crontab.
+   *
+   * @generated from field: string script = 4;
+   */
+  script: string;
+};
+
+/**
+ * Describes the message assettrack.v1.CronEntryDetails.
+ * Use `create(CronEntryDetailsSchema)` to create a new message.
+ */
+export const CronEntryDetailsSchema: GenMessage<CronEntryDetails> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_details, 26);
+
+/**
+ * A kernel parameter.
+ *
+ * @generated from message assettrack.v1.KernelParameterDetails
+ */
+export type KernelParameterDetails = Message<"assettrack.v1.KernelParameterDetails"> & {
+  /**
+   * Name, such as `kernel.randomize_va_space`.
+   *
+   * @generated from field: string parameter = 1;
+   */
+  parameter: string;
+
+  /**
+   * Value.
+   *
+   * @generated from field: string value = 2;
+   */
+  value: string;
+};
+
+/**
+ * Describes the message assettrack.v1.KernelParameterDetails.
+ * Use `create(KernelParameterDetailsSchema)` to create a new message.
+ */
+export const KernelParameterDetailsSchema: GenMessage<KernelParameterDetails> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_details, 27);
+
+/**
+ * A local user account. Neither its real name nor any hash is recorded.
+ *
+ * @generated from message assettrack.v1.UserDetails
+ */
+export type UserDetails = Message<"assettrack.v1.UserDetails"> & {
+  /**
+   * Name.
+   *
+   * @generated from field: string user = 1;
+   */
+  user: string;
+
+  /**
+   * Numeric user ID.
+   *
+   * @generated from field: uint32 uid = 2;
+   */
+  uid: number;
+
+  /**
+   * Numeric ID of the primary group.
+   *
+   * @generated from field: uint32 gid = 3;
+   */
+  gid: number;
+
+  /**
+   * Home directory.
+   *
+   * @generated from field: string home = 4;
+   */
+  home: string;
+
+  /**
+   * Login shell.
+   *
+   * @generated from field: string shell = 5;
+   */
+  shell: string;
+
+  /**
+   * Groups that it is a member of, primary one included, sorted.
+   *
+   * @generated from field: repeated string groups = 6;
+   */
+  groups: string[];
+
+  /**
+   * Entries of sudoers(5) that apply to it, such as `%sudo` or `alice`, sorted.
+   *
+   * @generated from field: repeated string sudoers = 7;
+   */
+  sudoers: string[];
+
+  /**
+   * Whether a password lets it in: `usable`, `locked`, `none`; empty if that
+   * may not be read.
+   *
+   * @generated from field: string password = 8;
+   */
+  password: string;
+};
+
+/**
+ * Describes the message assettrack.v1.UserDetails.
+ * Use `create(UserDetailsSchema)` to create a new message.
+ */
+export const UserDetailsSchema: GenMessage<UserDetails> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_details, 28);
+
+/**
+ * A local group.
+ *
+ * @generated from message assettrack.v1.GroupDetails
+ */
+export type GroupDetails = Message<"assettrack.v1.GroupDetails"> & {
+  /**
+   * Name.
+   *
+   * @generated from field: string group = 1;
+   */
+  group: string;
+
+  /**
+   * Numeric group ID.
+   *
+   * @generated from field: uint32 gid = 2;
+   */
+  gid: number;
+
+  /**
+   * Members by name, those whose primary group it is included, sorted.
+   *
+   * @generated from field: repeated string members = 3;
+   */
+  members: string[];
+};
+
+/**
+ * Describes the message assettrack.v1.GroupDetails.
+ * Use `create(GroupDetailsSchema)` to create a new message.
+ */
+export const GroupDetailsSchema: GenMessage<GroupDetails> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_details, 29);
+
+/**
+ * An X.509 certificate in a file. The key beside it is never read.
+ *
+ * @generated from message assettrack.v1.CertificateDetails
+ */
+export type CertificateDetails = Message<"assettrack.v1.CertificateDetails"> & {
+  /**
+   * File that holds it.
+   *
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * Its place in the file, from 0.
+   *
+   * @generated from field: uint32 index = 2;
+   */
+  index: number;
+
+  /**
+   * Distinguished name of the subject (RFC 4514 in meaning, as its tools print
+   * it).
+   *
+   * @generated from field: string subject = 3;
+   */
+  subject: string;
+
+  /**
+   * Distinguished name of the issuer.
+   *
+   * @generated from field: string issuer = 4;
+   */
+  issuer: string;
+
+  /**
+   * Serial number in hexadecimal.
+   *
+   * @generated from field: string serial = 5;
+   */
+  serial: string;
+
+  /**
+   * Valid from.
+   *
+   * @generated from field: google.protobuf.Timestamp not_before_time = 6;
+   */
+  notBeforeTime?: Timestamp | undefined;
+
+  /**
+   * Valid until.
+   *
+   * @generated from field: google.protobuf.Timestamp not_after_time = 7;
+   */
+  notAfterTime?: Timestamp | undefined;
+
+  /**
+   * Alternative names of the subject, such as `DNS:example` and `IP:10.0.0.1`,
+   * sorted.
+   *
+   * @generated from field: repeated string alternative_names = 8;
+   */
+  alternativeNames: string[];
+
+  /**
+   * Key, such as `RSA 2048` or `EC P-256`.
+   *
+   * @generated from field: string key = 9;
+   */
+  key: string;
+
+  /**
+   * Algorithm of the signature, such as `sha256WithRSAEncryption`.
+   *
+   * @generated from field: string signature_algorithm = 10;
+   */
+  signatureAlgorithm: string;
+
+  /**
+   * SHA-256 of the certificate in hexadecimal.
+   *
+   * @generated from field: string fingerprint_sha256 = 11;
+   */
+  fingerprintSha256: string;
+
+  /**
+   * Whether it may sign others.
+   *
+   * @generated from field: bool is_ca = 12;
+   */
+  isCa: boolean;
+
+  /**
+   * What its key is for, such as `serverAuth`, sorted.
+   *
+   * @generated from field: repeated string usages = 13;
+   */
+  usages: string[];
+};
+
+/**
+ * Describes the message assettrack.v1.CertificateDetails.
+ * Use `create(CertificateDetailsSchema)` to create a new message.
+ */
+export const CertificateDetailsSchema: GenMessage<CertificateDetails> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_details, 30);
+
+/**
+ * A Kubernetes pod, or a sandbox of another manager.
+ *
+ * @generated from message assettrack.v1.PodDetails
+ */
+export type PodDetails = Message<"assettrack.v1.PodDetails"> & {
+  /**
+   * UID in Kubernetes.
+   *
+   * @generated from field: string uid = 1;
+   */
+  uid: string;
+
+  /**
+   * Name.
+   *
+   * @generated from field: string pod = 2;
+   */
+  pod: string;
+
+  /**
+   * Namespace.
+   *
+   * @generated from field: string namespace = 3;
+   */
+  namespace: string;
+
+  /**
+   * Labels, sorted by key.
+   *
+   * @generated from field: repeated assettrack.v1.NodeLabel labels = 4;
+   */
+  labels: NodeLabel[];
+
+  /**
+   * Addresses, sorted; empty with the node's own network.
+   *
+   * @generated from field: repeated string addresses = 5;
+   */
+  addresses: string[];
+
+  /**
+   * Whether it has the node's network.
+   *
+   * @generated from field: bool host_network = 6;
+   */
+  hostNetwork: boolean;
+
+  /**
+   * Runtime handler; empty for the default one.
+   *
+   * @generated from field: string runtime_handler = 7;
+   */
+  runtimeHandler: string;
+
+  /**
+   * When its sandbox was created.
+   *
+   * @generated from field: google.protobuf.Timestamp sandbox_create_time = 8;
+   */
+  sandboxCreateTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message assettrack.v1.PodDetails.
+ * Use `create(PodDetailsSchema)` to create a new message.
+ */
+export const PodDetailsSchema: GenMessage<PodDetails> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_details, 31);
+
+/**
+ * A container that runs.
+ *
+ * @generated from message assettrack.v1.ContainerDetails
+ */
+export type ContainerDetails = Message<"assettrack.v1.ContainerDetails"> & {
+  /**
+   * Name in its pod, or its own.
+   *
+   * @generated from field: string container = 1;
+   */
+  container: string;
+
+  /**
+   * UID of its pod; empty outside of a pod.
+   *
+   * @generated from field: string pod_uid = 2;
+   */
+  podUid: string;
+
+  /**
+   * Name of its pod; empty if it is not known.
+   *
+   * @generated from field: string pod = 3;
+   */
+  pod: string;
+
+  /**
+   * Namespace of its pod; empty if it is not known.
+   *
+   * @generated from field: string namespace = 4;
+   */
+  namespace: string;
+
+  /**
+   * Image as it was asked for, such as `docker.io/library/nginx:1.27`.
+   *
+   * @generated from field: string image = 5;
+   */
+  image: string;
+
+  /**
+   * Digest of the image, the natural key of its asset; empty if it is not known.
+   *
+   * @generated from field: string image_digest = 6;
+   */
+  imageDigest: string;
+
+  /**
+   * Program of its first process; empty if it cannot be told.
+   *
+   * @generated from field: string program = 7;
+   */
+  program: string;
+
+  /**
+   * Numeric user ID of its first process, as the node sees it; absent if it
+   * cannot be told.
+   *
+   * @generated from field: optional uint32 uid = 8;
+   */
+  uid?: number | undefined;
+
+  /**
+   * How often it was restarted in its pod.
+   *
+   * @generated from field: uint32 restarts = 9;
+   */
+  restarts: number;
+
+  /**
+   * When it started; absent if it is not known.
+   *
+   * @generated from field: google.protobuf.Timestamp start_time = 10;
+   */
+  startTime?: Timestamp | undefined;
+
+  /**
+   * How it was found: `cri`, or `cgroup` where no runtime's socket can be used.
+   *
+   * @generated from field: string found_by = 11;
+   */
+  foundBy: string;
+
+  /**
+   * Capabilities of its first process that go beyond a runtime's usual ones,
+   * such as `CAP_SYS_ADMIN`, sorted.
+   *
+   * @generated from field: repeated string extra_capabilities = 12;
+   */
+  extraCapabilities: string[];
+};
+
+/**
+ * Describes the message assettrack.v1.ContainerDetails.
+ * Use `create(ContainerDetailsSchema)` to create a new message.
+ */
+export const ContainerDetailsSchema: GenMessage<ContainerDetails> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_details, 32);
+
+/**
+ * A container image on the node.
+ *
+ * @generated from message assettrack.v1.ContainerImageDetails
+ */
+export type ContainerImageDetails = Message<"assettrack.v1.ContainerImageDetails"> & {
+  /**
+   * Digest that names it everywhere, such as `sha256:…`: of its manifest, or
+   * of its configuration where it was never pulled.
+   *
+   * @generated from field: string digest = 1;
+   */
+  digest: string;
+
+  /**
+   * ID that the runtime gives it: digest of its configuration.
+   *
+   * @generated from field: string image_id = 2;
+   */
+  imageId: string;
+
+  /**
+   * Names with tag, sorted.
+   *
+   * @generated from field: repeated string tags = 3;
+   */
+  tags: string[];
+
+  /**
+   * Names with digest, sorted.
+   *
+   * @generated from field: repeated string repo_digests = 4;
+   */
+  repoDigests: string[];
+
+  /**
+   * Size on the node in bytes.
+   *
+   * @generated from field: uint64 size_bytes = 5;
+   */
+  sizeBytes: bigint;
+
+  /**
+   * Whether it is pinned, so that it is never collected as garbage.
+   *
+   * @generated from field: bool pinned = 6;
+   */
+  pinned: boolean;
+};
+
+/**
+ * Describes the message assettrack.v1.ContainerImageDetails.
+ * Use `create(ContainerImageDetailsSchema)` to create a new message.
+ */
+export const ContainerImageDetailsSchema: GenMessage<ContainerImageDetails> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_details, 33);
+
+/**
+ * What an asset is to another, read from the asset to the other.
+ *
+ * @generated from enum assettrack.v1.RelationType
+ */
+export enum RelationType {
+  /**
+   * Not given.
+   *
+   * @generated from enum value: RELATION_TYPE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * A part of it: a logical volume of its disks, a port of its bond.
+   *
+   * @generated from enum value: RELATION_TYPE_PART_OF = 1;
+   */
+  PART_OF = 1,
+
+  /**
+   * Attached to it: a disk or interface to its PCI device, a PCI device to its
+   * NUMA node.
+   *
+   * @generated from enum value: RELATION_TYPE_ATTACHED_TO = 2;
+   */
+  ATTACHED_TO = 2,
+
+  /**
+   * Kept on it: a file system or swap area on its disk or volume.
+   *
+   * @generated from enum value: RELATION_TYPE_STORED_ON = 3;
+   */
+  STORED_ON = 3,
+
+  /**
+   * Runs in it: a socket's program in its container, a container in its pod.
+   *
+   * @generated from enum value: RELATION_TYPE_RUNS_IN = 4;
+   */
+  RUNS_IN = 4,
+
+  /**
+   * Made from it: a container from its image.
+   *
+   * @generated from enum value: RELATION_TYPE_CREATED_FROM = 5;
+   */
+  CREATED_FROM = 5,
+
+  /**
+   * Installed by it: a socket's program by its package.
+   *
+   * @generated from enum value: RELATION_TYPE_INSTALLED_BY = 6;
+   */
+  INSTALLED_BY = 6,
+
+  /**
+   * A member of it: a user of a group.
+   *
+   * @generated from enum value: RELATION_TYPE_MEMBER_OF = 7;
+   */
+  MEMBER_OF = 7,
+
+  /**
+   * Goes through it: a route through its interface, a VLAN over its parent.
+   *
+   * @generated from enum value: RELATION_TYPE_GOES_THROUGH = 8;
+   */
+  GOES_THROUGH = 8,
+
+  /**
+   * Starts it: a timer its service.
+   *
+   * @generated from enum value: RELATION_TYPE_STARTS = 9;
+   */
+  STARTS = 9,
+}
+
+/**
+ * Describes the enum assettrack.v1.RelationType.
+ */
+export const RelationTypeSchema: GenEnum<RelationType> = /*@__PURE__*/
+  enumDesc(file_assettrack_v1_details, 0);
 

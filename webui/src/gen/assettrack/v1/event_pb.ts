@@ -7,10 +7,10 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { AssetKind } from "./asset_pb";
-import { file_assettrack_v1_asset } from "./asset_pb";
-import type { AssetDetails } from "./details_pb";
+import type { AssetDetails, PackageDetails } from "./details_pb";
 import { file_assettrack_v1_details } from "./details_pb";
+import type { AssetKind } from "./kind_pb";
+import { file_assettrack_v1_kind } from "./kind_pb";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
@@ -19,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file assettrack/v1/event.proto.
  */
 export const file_assettrack_v1_event: GenFile = /*@__PURE__*/
-  fileDesc("Chlhc3NldHRyYWNrL3YxL2V2ZW50LnByb3RvEg1hc3NldHRyYWNrLnYxIkIKDE5vZGVJZGVudGl0eRILCgN1aWQYASABKAkSDwoHY2x1c3RlchgCIAEoCRIUCgxkaXNwbGF5X25hbWUYAyABKAkizwEKCkV2ZW50QmF0Y2gSFgoOc2NoZW1hX3ZlcnNpb24YASABKA0SKQoEbm9kZRgCIAEoCzIbLmFzc2V0dHJhY2sudjEuTm9kZUlkZW50aXR5Eg4KBnN0cmVhbRgDIAEoCRIQCghzZXF1ZW5jZRgEIAEoAxIwCgxvYnNlcnZhdGlvbnMYBSADKAsyGi5hc3NldHRyYWNrLnYxLk9ic2VydmF0aW9uEioKCXNuYXBzaG90cxgGIAMoCzIXLmFzc2V0dHJhY2sudjEuU25hcHNob3QikQIKC09ic2VydmF0aW9uEhAKCGV2ZW50X2lkGAEgASgJEikKCHByZXNlbmNlGAIgASgOMhcuYXNzZXR0cmFjay52MS5QcmVzZW5jZRImCgRraW5kGAMgASgOMhguYXNzZXR0cmFjay52MS5Bc3NldEtpbmQSEwoLbmF0dXJhbF9rZXkYBCABKAkSFAoMZGlzcGxheV9uYW1lGAUgASgJEjAKDG9ic2VydmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEgoKc3RhdGVfaGFzaBgHIAEoDBIsCgdkZXRhaWxzGAggASgLMhsuYXNzZXR0cmFjay52MS5Bc3NldERldGFpbHMiYQoIU25hcHNob3QSJgoEa2luZBgBIAEoDjIYLmFzc2V0dHJhY2sudjEuQXNzZXRLaW5kEhYKDmZpcnN0X3NlcXVlbmNlGAIgASgDEhUKDWxhc3Rfc2VxdWVuY2UYAyABKAMi1AEKCUhlYXJ0YmVhdBIWCg5zY2hlbWFfdmVyc2lvbhgBIAEoDRIpCgRub2RlGAIgASgLMhsuYXNzZXR0cmFjay52MS5Ob2RlSWRlbnRpdHkSDgoGc3RyZWFtGAMgASgJEhUKDWxhc3Rfc2VxdWVuY2UYBCABKAMSFQoNYWdlbnRfdmVyc2lvbhgFIAEoCRIYChBpbnRlcnZhbF9zZWNvbmRzGAYgASgNEhYKDm91dGJveF9iYXRjaGVzGAcgASgEEhQKDG91dGJveF9ieXRlcxgIIAEoBCLPAgoFRXZlbnQSDAoEbmFtZRgBIAEoCRImCgR0eXBlGAIgASgOMhguYXNzZXR0cmFjay52MS5FdmVudFR5cGUSDQoFYXNzZXQYAyABKAkSJgoEa2luZBgEIAEoDjIYLmFzc2V0dHJhY2sudjEuQXNzZXRLaW5kEhQKDGRpc3BsYXlfbmFtZRgFIAEoCRIMCgRub2RlGAYgASgJEhkKEW5vZGVfZGlzcGxheV9uYW1lGAcgASgJEhAKCHJldmlzaW9uGAggASgDEi8KC3JlY29yZF90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIwCgxvYnNlcnZlX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWFjdG9yGAsgASgJEhYKDmNoYW5nZWRfZmllbGRzGAwgAygJKmQKCFByZXNlbmNlEhgKFFBSRVNFTkNFX1VOU1BFQ0lGSUVEEAASFAoQUFJFU0VOQ0VfUFJFU0VOVBABEhMKD1BSRVNFTkNFX0FCU0VOVBACEhMKD1BSRVNFTkNFX0xJU1RFRBADKrcBCglFdmVudFR5cGUSGgoWRVZFTlRfVFlQRV9VTlNQRUNJRklFRBAAEhcKE0VWRU5UX1RZUEVfQVBQRUFSRUQQARIWChJFVkVOVF9UWVBFX0NIQU5HRUQQAhIWChJFVkVOVF9UWVBFX1JFTU9WRUQQAxIWChJFVkVOVF9UWVBFX0NSRUFURUQQBBIVChFFVkVOVF9UWVBFX0VESVRFRBAFEhYKEkVWRU5UX1RZUEVfREVMRVRFRBAGYgZwcm90bzM", [file_assettrack_v1_asset, file_assettrack_v1_details, file_google_protobuf_timestamp]);
+  fileDesc("Chlhc3NldHRyYWNrL3YxL2V2ZW50LnByb3RvEg1hc3NldHRyYWNrLnYxIkIKDE5vZGVJZGVudGl0eRILCgN1aWQYASABKAkSDwoHY2x1c3RlchgCIAEoCRIUCgxkaXNwbGF5X25hbWUYAyABKAkihAIKCkV2ZW50QmF0Y2gSFgoOc2NoZW1hX3ZlcnNpb24YASABKA0SKQoEbm9kZRgCIAEoCzIbLmFzc2V0dHJhY2sudjEuTm9kZUlkZW50aXR5Eg4KBnN0cmVhbRgDIAEoCRIQCghzZXF1ZW5jZRgEIAEoAxIwCgxvYnNlcnZhdGlvbnMYBSADKAsyGi5hc3NldHRyYWNrLnYxLk9ic2VydmF0aW9uEioKCXNuYXBzaG90cxgGIAMoCzIXLmFzc2V0dHJhY2sudjEuU25hcHNob3QSMwoOaW1hZ2VfY29udGVudHMYByADKAsyGy5hc3NldHRyYWNrLnYxLkltYWdlQ29udGVudCK7AQoMSW1hZ2VDb250ZW50EhQKDGltYWdlX2RpZ2VzdBgBIAEoCRIUCgxjb250ZW50X2hhc2gYAiABKAwSDAoEcGFydBgDIAEoDRINCgVwYXJ0cxgEIAEoDRIvCghwYWNrYWdlcxgFIAMoCzIdLmFzc2V0dHJhY2sudjEuUGFja2FnZURldGFpbHMSMQoGc291cmNlGAYgASgOMiEuYXNzZXR0cmFjay52MS5JbWFnZUNvbnRlbnRTb3VyY2UikQIKC09ic2VydmF0aW9uEhAKCGV2ZW50X2lkGAEgASgJEikKCHByZXNlbmNlGAIgASgOMhcuYXNzZXR0cmFjay52MS5QcmVzZW5jZRImCgRraW5kGAMgASgOMhguYXNzZXR0cmFjay52MS5Bc3NldEtpbmQSEwoLbmF0dXJhbF9rZXkYBCABKAkSFAoMZGlzcGxheV9uYW1lGAUgASgJEjAKDG9ic2VydmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEgoKc3RhdGVfaGFzaBgHIAEoDBIsCgdkZXRhaWxzGAggASgLMhsuYXNzZXR0cmFjay52MS5Bc3NldERldGFpbHMiYQoIU25hcHNob3QSJgoEa2luZBgBIAEoDjIYLmFzc2V0dHJhY2sudjEuQXNzZXRLaW5kEhYKDmZpcnN0X3NlcXVlbmNlGAIgASgDEhUKDWxhc3Rfc2VxdWVuY2UYAyABKAMimwIKCUhlYXJ0YmVhdBIWCg5zY2hlbWFfdmVyc2lvbhgBIAEoDRIpCgRub2RlGAIgASgLMhsuYXNzZXR0cmFjay52MS5Ob2RlSWRlbnRpdHkSDgoGc3RyZWFtGAMgASgJEhUKDWxhc3Rfc2VxdWVuY2UYBCABKAMSFQoNYWdlbnRfdmVyc2lvbhgFIAEoCRIYChBpbnRlcnZhbF9zZWNvbmRzGAYgASgNEhYKDm91dGJveF9iYXRjaGVzGAcgASgEEhQKDG91dGJveF9ieXRlcxgIIAEoBBIqCgdkaWdlc3RzGAkgAygLMhkuYXNzZXR0cmFjay52MS5LaW5kRGlnZXN0EhkKEWlkZW50aXR5X2NvbmZsaWN0GAogASgIIlAKCktpbmREaWdlc3QSJgoEa2luZBgBIAEoDjIYLmFzc2V0dHJhY2sudjEuQXNzZXRLaW5kEg0KBWNvdW50GAIgASgEEgsKA3N1bRgDIAEoDCLPAgoFRXZlbnQSDAoEbmFtZRgBIAEoCRImCgR0eXBlGAIgASgOMhguYXNzZXR0cmFjay52MS5FdmVudFR5cGUSDQoFYXNzZXQYAyABKAkSJgoEa2luZBgEIAEoDjIYLmFzc2V0dHJhY2sudjEuQXNzZXRLaW5kEhQKDGRpc3BsYXlfbmFtZRgFIAEoCRIMCgRub2RlGAYgASgJEhkKEW5vZGVfZGlzcGxheV9uYW1lGAcgASgJEhAKCHJldmlzaW9uGAggASgDEi8KC3JlY29yZF90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIwCgxvYnNlcnZlX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWFjdG9yGAsgASgJEhYKDmNoYW5nZWRfZmllbGRzGAwgAygJKn8KEkltYWdlQ29udGVudFNvdXJjZRIkCiBJTUFHRV9DT05URU5UX1NPVVJDRV9VTlNQRUNJRklFRBAAEh8KG0lNQUdFX0NPTlRFTlRfU09VUkNFX0xBWUVSUxABEiIKHklNQUdFX0NPTlRFTlRfU09VUkNFX0NPTlRBSU5FUhACKmQKCFByZXNlbmNlEhgKFFBSRVNFTkNFX1VOU1BFQ0lGSUVEEAASFAoQUFJFU0VOQ0VfUFJFU0VOVBABEhMKD1BSRVNFTkNFX0FCU0VOVBACEhMKD1BSRVNFTkNFX0xJU1RFRBADKrcBCglFdmVudFR5cGUSGgoWRVZFTlRfVFlQRV9VTlNQRUNJRklFRBAAEhcKE0VWRU5UX1RZUEVfQVBQRUFSRUQQARIWChJFVkVOVF9UWVBFX0NIQU5HRUQQAhIWChJFVkVOVF9UWVBFX1JFTU9WRUQQAxIWChJFVkVOVF9UWVBFX0NSRUFURUQQBBIVChFFVkVOVF9UWVBFX0VESVRFRBAFEhYKEkVWRU5UX1RZUEVfREVMRVRFRBAGYgZwcm90bzM", [file_assettrack_v1_details, file_assettrack_v1_kind, file_google_protobuf_timestamp]);
 
 /**
  * The node that speaks.
@@ -107,6 +107,13 @@ export type EventBatch = Message<"assettrack.v1.EventBatch"> & {
    * @generated from field: repeated assettrack.v1.Snapshot snapshots = 6;
    */
   snapshots: Snapshot[];
+
+  /**
+   * Packages that were found in container images; at most 500 together.
+   *
+   * @generated from field: repeated assettrack.v1.ImageContent image_contents = 7;
+   */
+  imageContents: ImageContent[];
 };
 
 /**
@@ -115,6 +122,64 @@ export type EventBatch = Message<"assettrack.v1.EventBatch"> & {
  */
 export const EventBatchSchema: GenMessage<EventBatch> = /*@__PURE__*/
   messageDesc(file_assettrack_v1_event, 1);
+
+/**
+ * Operating system packages in a container image, or a part of them. An image
+ * is its digest, so one node's list holds for all, and the first one stays.
+ *
+ * @generated from message assettrack.v1.ImageContent
+ */
+export type ImageContent = Message<"assettrack.v1.ImageContent"> & {
+  /**
+   * Digest of the image: the natural key of its asset. At most 4,096 bytes.
+   *
+   * @generated from field: string image_digest = 1;
+   */
+  imageDigest: string;
+
+  /**
+   * 16 bytes: hash of the whole list; parts with another one do not belong
+   * together.
+   *
+   * @generated from field: bytes content_hash = 2;
+   */
+  contentHash: Uint8Array;
+
+  /**
+   * Number of this part, from 1.
+   *
+   * @generated from field: uint32 part = 3;
+   */
+  part: number;
+
+  /**
+   * Parts of the whole list; one, and empty, for an image without packages.
+   *
+   * @generated from field: uint32 parts = 4;
+   */
+  parts: number;
+
+  /**
+   * What is in this part.
+   *
+   * @generated from field: repeated assettrack.v1.PackageDetails packages = 5;
+   */
+  packages: PackageDetails[];
+
+  /**
+   * Where it was read.
+   *
+   * @generated from field: assettrack.v1.ImageContentSource source = 6;
+   */
+  source: ImageContentSource;
+};
+
+/**
+ * Describes the message assettrack.v1.ImageContent.
+ * Use `create(ImageContentSchema)` to create a new message.
+ */
+export const ImageContentSchema: GenMessage<ImageContent> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_event, 2);
 
 /**
  * What an agent saw of one asset at one time. Immutable.
@@ -186,7 +251,7 @@ export type Observation = Message<"assettrack.v1.Observation"> & {
  * Use `create(ObservationSchema)` to create a new message.
  */
 export const ObservationSchema: GenMessage<Observation> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_event, 2);
+  messageDesc(file_assettrack_v1_event, 3);
 
 /**
  * A full listing of one kind on one node. Once all its batches are in, what it
@@ -222,7 +287,7 @@ export type Snapshot = Message<"assettrack.v1.Snapshot"> & {
  * Use `create(SnapshotSchema)` to create a new message.
  */
 export const SnapshotSchema: GenMessage<Snapshot> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_event, 3);
+  messageDesc(file_assettrack_v1_event, 4);
 
 /**
  * Body of a message in the heartbeat queue: a node is alive. Neither numbered
@@ -286,6 +351,21 @@ export type Heartbeat = Message<"assettrack.v1.Heartbeat"> & {
    * @generated from field: uint64 outbox_bytes = 8;
    */
   outboxBytes: bigint;
+
+  /**
+   * Digest of each kind as of `last_sequence`; a kind without one has never
+   * been scanned in this stream.
+   *
+   * @generated from field: repeated assettrack.v1.KindDigest digests = 9;
+   */
+  digests: KindDigest[];
+
+  /**
+   * Whether another agent lives under the same identity.
+   *
+   * @generated from field: bool identity_conflict = 10;
+   */
+  identityConflict: boolean;
 };
 
 /**
@@ -293,7 +373,44 @@ export type Heartbeat = Message<"assettrack.v1.Heartbeat"> & {
  * Use `create(HeartbeatSchema)` to create a new message.
  */
 export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_event, 4);
+  messageDesc(file_assettrack_v1_event, 5);
+
+/**
+ * What an agent believes of all assets of one kind on its node.
+ *
+ * @generated from message assettrack.v1.KindDigest
+ */
+export type KindDigest = Message<"assettrack.v1.KindDigest"> & {
+  /**
+   * The kind.
+   *
+   * @generated from field: assettrack.v1.AssetKind kind = 1;
+   */
+  kind: AssetKind;
+
+  /**
+   * Assets of it.
+   *
+   * @generated from field: uint64 count = 2;
+   */
+  count: bigint;
+
+  /**
+   * 16 bytes: sum of their state hashes, each taken as a number in network byte
+   * order, modulo 2^128. The order does not matter, and two equal hashes do not
+   * cancel out.
+   *
+   * @generated from field: bytes sum = 3;
+   */
+  sum: Uint8Array;
+};
+
+/**
+ * Describes the message assettrack.v1.KindDigest.
+ * Use `create(KindDigestSchema)` to create a new message.
+ */
+export const KindDigestSchema: GenMessage<KindDigest> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_event, 6);
 
 /**
  * One change of one asset, as the log keeps it: an observation of an agent, or
@@ -394,7 +511,41 @@ export type Event = Message<"assettrack.v1.Event"> & {
  * Use `create(EventSchema)` to create a new message.
  */
 export const EventSchema: GenMessage<Event> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_event, 5);
+  messageDesc(file_assettrack_v1_event, 7);
+
+/**
+ * Where the packages of an image were read.
+ *
+ * @generated from enum assettrack.v1.ImageContentSource
+ */
+export enum ImageContentSource {
+  /**
+   * Not given.
+   *
+   * @generated from enum value: IMAGE_CONTENT_SOURCE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * In the layers of the image, which nobody writes to.
+   *
+   * @generated from enum value: IMAGE_CONTENT_SOURCE_LAYERS = 1;
+   */
+  LAYERS = 1,
+
+  /**
+   * In a running container, which may have changed its files.
+   *
+   * @generated from enum value: IMAGE_CONTENT_SOURCE_CONTAINER = 2;
+   */
+  CONTAINER = 2,
+}
+
+/**
+ * Describes the enum assettrack.v1.ImageContentSource.
+ */
+export const ImageContentSourceSchema: GenEnum<ImageContentSource> = /*@__PURE__*/
+  enumDesc(file_assettrack_v1_event, 0);
 
 /**
  * What an observation says of an asset.
@@ -436,7 +587,7 @@ export enum Presence {
  * Describes the enum assettrack.v1.Presence.
  */
 export const PresenceSchema: GenEnum<Presence> = /*@__PURE__*/
-  enumDesc(file_assettrack_v1_event, 0);
+  enumDesc(file_assettrack_v1_event, 1);
 
 /**
  * What happened to an asset.
@@ -498,5 +649,5 @@ export enum EventType {
  * Describes the enum assettrack.v1.EventType.
  */
 export const EventTypeSchema: GenEnum<EventType> = /*@__PURE__*/
-  enumDesc(file_assettrack_v1_event, 1);
+  enumDesc(file_assettrack_v1_event, 2);
 

@@ -13,7 +13,10 @@ use agent::probe::{self, Scan};
 use contracts::v1::asset_details::Details;
 
 fn scan(name: &str) -> Scan {
-    let probe = probe::all([]).into_iter().find(|probe| probe.name == name).unwrap();
+    let probe = probe::all(&probe::Context::forgetful(agent::config::ProbeArgs::default()))
+        .into_iter()
+        .find(|probe| probe.name == name)
+        .unwrap();
     probe.scan(&HostRoot::new("/").unwrap()).unwrap()
 }
 
@@ -280,7 +283,10 @@ fn a_mounted_root_has_the_size_that_df_says() {
 fn a_second_scan_of_an_unchanged_node_is_the_same() {
     // Sockets come and go with the other tests.
     let host = HostRoot::new("/").unwrap();
-    for probe in probe::all([]).iter().filter(|probe| !["sockets", "network"].contains(&probe.name)) {
+    for probe in probe::all(&probe::Context::forgetful(agent::config::ProbeArgs::default()))
+        .iter()
+        .filter(|probe| !["sockets", "network"].contains(&probe.name))
+    {
         let (one, two) = (probe.scan(&host).unwrap(), probe.scan(&host).unwrap());
         assert_eq!(one.assets, two.assets, "{}", probe.name);
     }
