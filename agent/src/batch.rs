@@ -1,7 +1,7 @@
 //! Packs observations into batches that obey the queue's limits. Pure.
 
-use contracts::v1::{AssetKind, EventBatch, NodeIdentity, Observation, Snapshot};
-use kit::queue::{MAX_BATCH_BYTES, MAX_OBSERVATIONS, SCHEMA_VERSION};
+use contracts::v1::{AssetKind, EventBatch, ImageContent, NodeIdentity, Observation, Snapshot};
+use kit::queue::{MAX_BATCH_BYTES, MAX_CONTENT_PACKAGES, MAX_OBSERVATIONS, SCHEMA_VERSION};
 use prost::{Message, encoding::encoded_len_varint};
 use uuid::Uuid;
 
@@ -10,8 +10,9 @@ const SNAPSHOT_BYTES: usize = 32;
 
 /// Packs `observations`, in order, into batches of at most 500 observations
 /// and 64 KiB, numbered from `first_sequence`. With `snapshot`, the last batch
-/// says that they are a full listing of that kind; if there are none, one empty
-/// batch says so.
+/// of them says that they are a full listing of that kind; if there are none,
+/// one empty batch says so. Contents of images follow, at most 500 packages a
+/// batch; each part must fit into a batch by itself.
 #[must_use]
 pub fn pack(
     node: &NodeIdentity,
@@ -19,6 +20,7 @@ pub fn pack(
     first_sequence: i64,
     observations: Vec<Observation>,
     snapshot: Option<AssetKind>,
+    contents: Vec<ImageContent>,
 ) -> Vec<EventBatch> {
     let empty = |sequence| EventBatch {
         schema_version: SCHEMA_VERSION,
@@ -52,10 +54,27 @@ pub fn pack(
     if let Some(kind) = snapshot {
         if batches.is_empty() {
             batches.push(empty(sequence));
+            sequence += 1;
+            bytes = envelope;
         }
         if let Some(last) = batches.last_mut() {
             let last_sequence = last.sequence;
             last.snapshots.push(Snapshot { kind: kind.into(), first_sequence, last_sequence });
+        }
+    }
+    let mut packages = 0;
+    for part in contents {
+        let size = field_len(part.encoded_len());
+        let fits = bytes + size <= MAX_BATCH_BYTES && packages + part.packages.len() <= MAX_CONTENT_PACKAGES;
+        if batches.is_empty() || !fits {
+            batches.push(empty(sequence));
+            sequence += 1;
+            (bytes, packages) = (envelope, 0);
+        }
+        bytes += size;
+        packages += part.packages.len();
+        if let Some(batch) = batches.last_mut() {
+            batch.image_contents.push(part);
         }
     }
     batches
@@ -88,7 +107,7 @@ mod tests {
         for (count, key_bytes) in [(0, 1), (1, 1), (500, 1), (501, 1), (2000, 100), (300, 4096), (3, 60_000)]
         {
             let all = observations(count, key_bytes);
-            let batches = pack(&node(), Uuid::from_u128(2), 7, all.clone(), Some(AssetKind::Disk));
+            let batches = pack(&node(), Uuid::from_u128(2), 7, all.clone(), Some(AssetKind::Disk), vec![]);
             for (index, batch) in batches.iter().enumerate() {
                 assert_eq!(batch.sequence, 7 + i64::try_from(index).unwrap());
                 assert!(batch.observations.len() <= MAX_OBSERVATIONS);
@@ -110,9 +129,9 @@ mod tests {
 
     #[test]
     fn batches_are_filled_well() {
-        let batches = pack(&node(), Uuid::nil(), 1, observations(1000, 100), None);
+        let batches = pack(&node(), Uuid::nil(), 1, observations(1000, 100), None, vec![]);
         assert_eq!(batches.len(), 2);
-        let batches = pack(&node(), Uuid::nil(), 1, observations(64, 4000), None);
+        let batches = pack(&node(), Uuid::nil(), 1, observations(64, 4000), None, vec![]);
         assert!(
             batches[..batches.len() - 1].iter().all(|batch| batch.encoded_len() > MAX_BATCH_BYTES - 4200)
         );
@@ -120,6 +139,33 @@ mod tests {
 
     #[test]
     fn nothing_makes_no_batch() {
-        assert!(pack(&node(), Uuid::nil(), 1, Vec::new(), None).is_empty());
+        assert!(pack(&node(), Uuid::nil(), 1, Vec::new(), None, vec![]).is_empty());
+    }
+
+    #[test]
+    fn contents_follow_and_fill_batches_within_their_limits() {
+        let part = |packages: usize, version_bytes: usize| ImageContent {
+            image_digest: "sha256:a".into(),
+            packages: vec![
+                contracts::v1::PackageDetails {
+                    version: "1".repeat(version_bytes),
+                    ..Default::default()
+                };
+                packages
+            ],
+            ..ImageContent::default()
+        };
+        let contents = vec![part(400, 10), part(101, 10), part(100, 400), part(1, 40_000)];
+        let all = observations(10, 100);
+        let batches = pack(&node(), Uuid::nil(), 5, all, Some(AssetKind::Disk), contents.clone());
+        assert_eq!(batches.iter().map(|batch| batch.sequence).collect::<Vec<_>>(), [5, 6, 7]);
+        assert_eq!(batches[0].snapshots[0].last_sequence, 5);
+        for batch in &batches {
+            assert!(batch.encoded_len() <= MAX_BATCH_BYTES);
+            let packages: usize = batch.image_contents.iter().map(|part| part.packages.len()).sum();
+            assert!(packages <= MAX_CONTENT_PACKAGES);
+        }
+        let packed: Vec<ImageContent> = batches.into_iter().flat_map(|batch| batch.image_contents).collect();
+        assert_eq!(packed, contents);
     }
 }

@@ -36,6 +36,17 @@ pub enum Change<'a> {
     Absent(&'a str),
 }
 
+impl Change<'_> {
+    /// Natural key of the asset that changed.
+    #[must_use]
+    pub fn natural_key(&self) -> &str {
+        match self {
+            Self::Present(entry) | Self::Listed(entry) => &entry.natural_key,
+            Self::Absent(key) => key,
+        }
+    }
+}
+
 /// Prepares a scan for comparison: sorted by natural key, one entry a key. Of
 /// two assets with one key the first in the probe's order stays, so a probe
 /// decides by its order; the others' keys are returned for a warning.

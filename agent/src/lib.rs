@@ -8,8 +8,11 @@
 
 pub mod asset;
 pub mod batch;
+pub mod commander;
 pub mod config;
+pub mod contents;
 pub mod diff;
+pub mod failpoint;
 pub mod host;
 pub mod inventory;
 pub mod message;

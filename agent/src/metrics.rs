@@ -30,6 +30,15 @@ pub struct ReasonLabel {
     pub reason: &'static str,
 }
 
+/// Label of what became of a command.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct CommandLabel {
+    /// Its name, or `unknown`.
+    pub command: &'static str,
+    /// `obeyed` or `refused`.
+    pub result: &'static str,
+}
+
 /// The agent's metrics. Cheap to clone.
 #[derive(Clone)]
 pub struct AgentMetrics {
@@ -45,6 +54,12 @@ pub struct AgentMetrics {
     pub confirm_seconds: Histogram,
     /// 1 while there is a connection to the broker.
     pub broker_connected: Gauge,
+    /// Commands, by what became of them.
+    pub commands: Family<CommandLabel, Counter>,
+    /// 1 while another agent lives under the same identity.
+    pub identity_conflict: Gauge,
+    outbox_oldest: Gauge,
+    store_in_memory: Gauge,
     outbox_batches: Gauge,
     outbox_bytes: Gauge,
     last_sequence: Gauge,
@@ -62,6 +77,10 @@ impl AgentMetrics {
             publishes: Family::default(),
             confirm_seconds: Histogram::new(exponential_buckets(0.001, 4.0, 8)),
             broker_connected: Gauge::default(),
+            commands: Family::default(),
+            identity_conflict: Gauge::default(),
+            outbox_oldest: Gauge::default(),
+            store_in_memory: Gauge::default(),
             outbox_batches: Gauge::default(),
             outbox_bytes: Gauge::default(),
             last_sequence: Gauge::default(),
@@ -75,6 +94,22 @@ impl AgentMetrics {
             agent.register("publishes", "Batches published, by result", new.publishes.clone());
             agent.register("confirm_seconds", "Time to a confirm in seconds", new.confirm_seconds.clone());
             agent.register("broker_connected", "1 while connected", new.broker_connected.clone());
+            agent.register("commands", "Commands, by what became of them", new.commands.clone());
+            agent.register(
+                "identity_conflict",
+                "1 while another agent lives under the same identity",
+                new.identity_conflict.clone(),
+            );
+            agent.register(
+                "outbox_oldest_timestamp_seconds",
+                "When the oldest unconfirmed batch was made; 0 for none",
+                new.outbox_oldest.clone(),
+            );
+            agent.register(
+                "store_in_memory",
+                "1 while the disk cannot be written and the store is in memory",
+                new.store_in_memory.clone(),
+            );
             agent.register("outbox_batches", "Batches not confirmed yet", new.outbox_batches.clone());
             agent.register("outbox_bytes", "Bytes not confirmed yet", new.outbox_bytes.clone());
             agent.register("last_sequence", "Newest sequence made", new.last_sequence.clone());
@@ -88,7 +123,9 @@ impl AgentMetrics {
     pub fn show_store(&self, figures: &Figures, counted: usize) -> usize {
         self.outbox_batches.set(i64::try_from(figures.outbox_batches).unwrap_or(i64::MAX));
         self.outbox_bytes.set(i64::try_from(figures.outbox_bytes).unwrap_or(i64::MAX));
-        self.last_sequence.set(figures.last_sequence);
+        self.outbox_oldest.set(figures.oldest_millis.map_or(0, |millis| millis / 1000));
+        self.store_in_memory.set(i64::from(figures.in_memory.is_some()));
+        self.last_sequence.set(figures.newest.1);
         for reason in figures.set_aside.iter().skip(counted) {
             self.set_aside.get_or_create(&ReasonLabel { reason: reason.name() }).inc();
         }

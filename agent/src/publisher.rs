@@ -17,12 +17,12 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{Channel, Confirmation, Connection};
 use prost::Message;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
+use crate::commander::Commander;
 use crate::message;
 use crate::metrics::{AgentMetrics, ResultLabel};
 use crate::status::{Status, VERSION};
-use crate::store::{Parcel, Store, StoreError};
+use crate::store::{Parcel, Position, Receipt, Store, StoreError};
 
 /// Batches published and not confirmed.
 const MAX_IN_FLIGHT: usize = 16;
@@ -49,6 +49,8 @@ pub struct Publisher {
     pub metrics: AgentMetrics,
     /// Interval of heartbeats.
     pub heartbeat_interval: Duration,
+    /// What obeys commands.
+    pub commander: Commander,
 }
 
 /// Why a connection was given up.
@@ -79,12 +81,6 @@ impl SessionError {
             _ => "failed",
         }
     }
-}
-
-/// Where in the outbox a session is. A new stream begins at its beginning.
-struct Cursor {
-    stream: Uuid,
-    published: i64,
 }
 
 impl Publisher {
@@ -118,7 +114,11 @@ impl Publisher {
     /// One connection, until it fails.
     async fn session(&self, confirmed_any: &mut bool) -> Result<Infallible, SessionError> {
         let connection = self.broker.connect().await?;
-        let Err(error) = self.publish_all(&connection, confirmed_any).await;
+        let ended = tokio::select! {
+            ended = self.publish_all(&connection, confirmed_any) => ended,
+            never = self.commander.follow(&connection) => match never {},
+        };
+        let Err(error) = ended;
         if is_held(&connection) {
             self.metrics.broker_connected.set(0);
             tracing::warn!(%error, broker = %self.broker.address(), "the broker blocks publishers, batches wait in the outbox");
@@ -153,32 +153,27 @@ impl Publisher {
             self.heartbeat_interval,
         );
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut cursor = Cursor { stream: self.store.figures().stream, published: 0 };
+        let mut published: Position = (0, 0);
         let mut in_flight = FuturesUnordered::new();
         loop {
             while in_flight.len() < MAX_IN_FLIGHT {
-                let parcels = self.next(&cursor, MAX_IN_FLIGHT - in_flight.len()).await?;
+                let parcels = self.next(published, MAX_IN_FLIGHT - in_flight.len()).await?;
                 if parcels.is_empty() {
                     break;
                 }
                 for parcel in parcels {
-                    if parcel.stream != cursor.stream {
-                        // A new store has taken the old one's place: from its beginning.
-                        cursor = Cursor { stream: parcel.stream, published: 0 };
-                        break;
-                    }
-                    cursor.published = parcel.sequence;
+                    published = parcel.position();
                     in_flight.push(self.publish(&channel, parcel));
                 }
             }
             tokio::select! {
                 Some(confirmed) = in_flight.next() => {
-                    let mut sequences = vec![confirmed?];
+                    let mut receipts = vec![confirmed?];
                     // What is confirmed already goes into the same transaction.
                     while let Some(Some(more)) = futures::FutureExt::now_or_never(in_flight.next()) {
-                        sequences.push(more?);
+                        receipts.push(more?);
                     }
-                    self.confirm(sequences).await?;
+                    self.confirm(receipts).await?;
                     *confirmed_any = true;
                 }
                 _ = beat.tick() => self.heartbeat(&channel).await?,
@@ -192,26 +187,25 @@ impl Publisher {
         }
     }
 
-    async fn next(&self, cursor: &Cursor, count: usize) -> Result<Vec<Parcel>, SessionError> {
-        let figures = self.store.figures();
-        if figures.stream == cursor.stream && figures.last_sequence <= cursor.published {
+    async fn next(&self, published: Position, count: usize) -> Result<Vec<Parcel>, SessionError> {
+        if self.store.figures().newest <= published {
             return Ok(Vec::new());
         }
-        // Of a stream that is new to the cursor all is unpublished.
-        let after = if figures.stream == cursor.stream { cursor.published } else { 0 };
         let store = self.store.clone();
-        Ok(tokio::task::spawn_blocking(move || store.parcels(after, count, MAX_IN_FLIGHT_BYTES)).await??)
+        Ok(tokio::task::spawn_blocking(move || store.parcels(published, count, MAX_IN_FLIGHT_BYTES))
+            .await??)
     }
 
     /// Publishes one batch and waits until the broker answers for it.
-    async fn publish(&self, channel: &Channel, parcel: Parcel) -> Result<(Uuid, i64), SessionError> {
+    async fn publish(&self, channel: &Channel, parcel: Parcel) -> Result<Receipt, SessionError> {
+        crate::failpoint::pass("before_publish");
         let began = Instant::now();
         let result = self.publish_once(channel, &parcel).await;
         let label = result.as_ref().map_or_else(SessionError::result, |()| "confirmed");
         self.metrics.publishes.get_or_create(&ResultLabel { result: label }).inc();
         result?;
         self.metrics.confirm_seconds.observe(began.elapsed().as_secs_f64());
-        Ok((parcel.stream, parcel.sequence))
+        Ok(parcel.receipt())
     }
 
     async fn publish_once(&self, channel: &Channel, parcel: &Parcel) -> Result<(), SessionError> {
@@ -224,7 +218,9 @@ impl Publisher {
                 &parcel.body,
                 message::of_batch(node, parcel),
             );
-            confirm.await?.await
+            let confirm = confirm.await?;
+            crate::failpoint::pass("after_publish");
+            confirm.await
         };
         let confirmation = tokio::time::timeout(CONFIRM_DEADLINE, publishing).await;
         match confirmation.map_err(|_| SessionError::Deadline)?? {
@@ -235,18 +231,10 @@ impl Publisher {
         }
     }
 
-    async fn confirm(&self, confirmed: Vec<(Uuid, i64)>) -> Result<(), SessionError> {
+    async fn confirm(&self, receipts: Vec<Receipt>) -> Result<(), SessionError> {
         self.status.confirmed();
         let store = self.store.clone();
-        let confirming = tokio::task::spawn_blocking(move || {
-            // One stream but for the moment when a damaged store is replaced.
-            for group in confirmed.chunk_by(|one, other| one.0 == other.0) {
-                let sequences: Vec<i64> = group.iter().map(|(_, sequence)| *sequence).collect();
-                store.confirm(group[0].0, &sequences)?;
-            }
-            Ok::<_, StoreError>(())
-        });
-        Ok(confirming.await??)
+        Ok(tokio::task::spawn_blocking(move || store.confirm(&receipts)).await??)
     }
 
     /// Says that the node lives. Not kept for later: an old heartbeat says
@@ -257,12 +245,13 @@ impl Publisher {
             schema_version: SCHEMA_VERSION,
             node: Some(self.store.node().clone()),
             stream: figures.stream.to_string(),
-            last_sequence: figures.last_sequence,
+            last_sequence: figures.newest.1,
             agent_version: VERSION.to_owned(),
             interval_seconds: u32::try_from(self.heartbeat_interval.as_secs()).unwrap_or(u32::MAX),
             outbox_batches: figures.outbox_batches,
             outbox_bytes: figures.outbox_bytes,
-            ..Heartbeat::default()
+            digests: figures.digests.iter().map(|(kind, digest)| digest.of_kind(*kind)).collect(),
+            identity_conflict: self.status.has_identity_conflict(),
         };
         let node = self.store.node_uid();
         let body = heartbeat.encode_to_vec();

@@ -1,6 +1,7 @@
 //! The running agent, put together from its parts.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use contracts::v1::agent_service_server::AgentServiceServer;
 use contracts::v1::{AssetKind, NodeIdentity};
@@ -16,12 +17,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::commander::Commander;
 use crate::config::{Config, host_root};
 use crate::host::HostRoot;
 use crate::metrics::AgentMetrics;
 use crate::probe::{self, Probe};
 use crate::publisher::Publisher;
-use crate::scheduler::Scheduler;
+use crate::scheduler::{Scheduler, Trigger};
 use crate::service::Service;
 use crate::status::Status;
 use crate::store::{Store, StoreError};
@@ -29,6 +31,9 @@ use crate::store::{Store, StoreError};
 /// Frames of the agent's connection: the memory that they take counts for more
 /// here than the copies that a batch of 64 KiB in four frames costs.
 const FRAME_BYTES: u32 = 16 * 1024;
+
+/// How often the disk is tried again while the store is in memory.
+const DISK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Why an agent ended.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +101,8 @@ impl Agent {
         );
 
         let (triggers, triggered) = mpsc::channel(16);
+        let kinds = probes.iter().map(|probe| probe.kind).collect();
+        let topology = Topology::new(self.config.amqp.queue_namespace.clone());
         let scheduler = Scheduler {
             settings: self.config.scheduling(),
             probes,
@@ -108,12 +115,21 @@ impl Agent {
         };
         let publisher = Publisher {
             broker: self.broker.clone(),
-            topology: Topology::new(self.config.amqp.queue_namespace.clone()),
+            topology: topology.clone(),
             store: store.clone(),
             status: status.clone(),
             metrics: agent_metrics.clone(),
-            heartbeat_interval: std::time::Duration::from_secs(self.config.heartbeat_interval_seconds),
+            heartbeat_interval: Duration::from_secs(self.config.heartbeat_interval_seconds),
+            commander: Commander::new(
+                topology,
+                store.clone(),
+                status.clone(),
+                agent_metrics.clone(),
+                kinds,
+                triggers.clone(),
+            ),
         };
+        let relist_triggers = triggers.clone();
         let service = Service { store: store.clone(), status, probes: names, triggers };
         let routes = Routes::new(AgentServiceServer::new(service));
         let grace = self.config.common.shutdown_grace();
@@ -124,6 +140,16 @@ impl Agent {
         parts.spawn(async move { Ok(serving.await?) });
         let administering = kit::admin::serve(admin, readiness, metrics, token.clone());
         parts.spawn(async move { administering.await.map_err(Error::Admin) });
+        let relisting = relist(store.clone(), relist_triggers, token.clone());
+        parts.spawn(async move {
+            relisting.await;
+            Ok(())
+        });
+        let returning = return_to_disk(store.clone(), token.clone());
+        parts.spawn(async move {
+            returning.await;
+            Ok(())
+        });
         let watching = show_store(store, agent_metrics, token.clone());
         parts.spawn(async move {
             watching.await;
@@ -187,6 +213,52 @@ async fn show_store(store: Arc<Store>, metrics: AgentMetrics, shutdown: Cancella
         tokio::select! {
             () = shutdown.cancelled() => return,
             changed = changes.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Has everything scanned at once when a new stream has begun or snapshots were
+/// asked for, so that neither waits for the next full scan.
+async fn relist(store: Arc<Store>, triggers: mpsc::Sender<Trigger>, shutdown: CancellationToken) {
+    let mut changes = store.watch();
+    let mut seen = {
+        let figures = changes.borrow_and_update();
+        (figures.stream, figures.resyncs)
+    };
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            changed = changes.changed() => if changed.is_err() { return },
+        }
+        let now = {
+            let figures = changes.borrow_and_update();
+            (figures.stream, figures.resyncs)
+        };
+        if std::mem::replace(&mut seen, now) != now {
+            // Nobody waits for the answer.
+            let (reply, _) = tokio::sync::oneshot::channel();
+            if triggers.send(Trigger { probes: Vec::new(), reply }).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Tries the disk again while the store is in memory.
+async fn return_to_disk(store: Arc<Store>, shutdown: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(DISK_INTERVAL) => {}
+        }
+        if store.figures().in_memory.is_none() {
+            continue;
+        }
+        let store = store.clone();
+        match tokio::task::spawn_blocking(move || store.return_to_disk()).await {
+            Ok(Err(error)) => tracing::debug!(%error, "the store stays in memory"),
+            Ok(Ok(_)) => {}
+            Err(_) => return,
         }
     }
 }

@@ -336,7 +336,7 @@ fn record(store: &Store, kind: AssetKind, mut scan: Scan) -> Result<Outcome, Fai
             }
         }
     }
-    let recording = store.record(kind, &scan.assets)?;
+    let recording = store.record(kind, &scan.assets, &scan.contents)?;
     let mut warnings = scan.warnings;
     let mut assets = scan.assets.len();
     if let Recording::Taken { doubled, .. } = &recording {

@@ -24,6 +24,10 @@ struct Parts {
     /// Why there is no connection; `None` while there is one.
     connection_error: Option<String>,
     last_confirm_time: Option<Timestamp>,
+    identity_conflict: bool,
+    /// Why commands cannot be received; `None` while they can.
+    command_error: Option<String>,
+    last_command_time: Option<Timestamp>,
     probes: BTreeMap<usize, ProbeStatus>,
 }
 
@@ -35,6 +39,7 @@ impl Status {
         };
         let parts = Parts {
             connection_error: Some("not connected yet".to_owned()),
+            command_error: Some("not connected yet".to_owned()),
             probes: probes.into_iter().enumerate().map(waiting).collect(),
             ..Parts::default()
         };
@@ -48,7 +53,35 @@ impl Status {
 
     /// The broker is not connected, for this reason.
     pub fn disconnected(&self, reason: String) {
-        self.parts().connection_error = Some(reason);
+        let mut parts = self.parts();
+        parts.command_error = Some("not connected to the broker".to_owned());
+        parts.connection_error = Some(reason);
+    }
+
+    /// Commands can be received.
+    pub fn commands_work(&self) {
+        self.parts().command_error = None;
+    }
+
+    /// Commands cannot be received, for this reason.
+    pub fn commands_fail(&self, reason: String) {
+        self.parts().command_error = Some(reason);
+    }
+
+    /// A command was obeyed.
+    pub fn obeyed(&self) {
+        self.parts().last_command_time = Some(kit::time::now());
+    }
+
+    /// Another agent lives under the same identity, or none does any more.
+    /// Answers whether that is news.
+    pub fn set_identity_conflict(&self, conflict: bool) -> bool {
+        std::mem::replace(&mut self.parts().identity_conflict, conflict) != conflict
+    }
+
+    /// Whether another agent lives under the same identity.
+    pub fn has_identity_conflict(&self) -> bool {
+        self.parts().identity_conflict
     }
 
     /// The broker has confirmed a batch.
@@ -88,7 +121,7 @@ impl Status {
             version: VERSION.to_owned(),
             start_time: Some(self.start_time),
             stream: figures.stream.to_string(),
-            last_sequence: figures.last_sequence,
+            last_sequence: figures.newest.1,
             outbox_batches: figures.outbox_batches,
             outbox_bytes: figures.outbox_bytes,
             outbox_limit_bytes: store.outbox_limit_bytes(),
@@ -96,7 +129,13 @@ impl Status {
             connection_error: parts.connection_error.clone().unwrap_or_default(),
             last_confirm_time: parts.last_confirm_time,
             probes: parts.probes.values().cloned().collect(),
-            ..AgentStatus::default()
+            store_in_memory: figures.in_memory.is_some(),
+            store_error: figures.in_memory.unwrap_or_default(),
+            stores_set_aside: figures.set_aside.iter().map(|reason| reason.name().to_owned()).collect(),
+            outbox_oldest_time: figures.oldest_millis.map(kit::time::of_unix_millis),
+            identity_conflict: parts.identity_conflict,
+            command_error: parts.command_error.clone().unwrap_or_default(),
+            last_command_time: parts.last_command_time,
         }
     }
 

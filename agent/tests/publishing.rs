@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agent::asset::ScannedAsset;
+use agent::commander::Commander;
 use agent::metrics::AgentMetrics;
 use agent::publisher::Publisher;
 use agent::status::Status;
@@ -53,12 +54,19 @@ impl Running {
             amqp_ca_file: None,
             queue_namespace: namespace.to_owned(),
         };
+        let metrics = AgentMetrics::new(&Metrics::default());
+        // Commands are tested elsewhere.
+        let (triggers, _) = mpsc::channel(1);
+        let topology = Topology::new(namespace);
+        let commander =
+            Commander::new(topology, store.clone(), status.clone(), metrics.clone(), Vec::new(), triggers);
         let publisher = Publisher {
             broker: amqp.broker("test").unwrap(),
             topology: Topology::new(namespace),
             store: store.clone(),
             status: status.clone(),
-            metrics: AgentMetrics::new(&Metrics::default()),
+            metrics,
+            commander,
             // Nothing but the store's changes makes it act.
             heartbeat_interval: Duration::from_secs(3600),
         };
@@ -104,9 +112,9 @@ async fn a_stream_that_replaces_another_is_published_over_the_same_connection() 
 
     let running = Running::start(&amqp_url(), &namespace);
     // More than the store's cache holds, so that it must read the file again.
-    running.store.record(KIND, &modules(15_000)).unwrap();
+    running.store.record(KIND, &modules(15_000), &[]).unwrap();
     let old = running.store.figures();
-    assert!(old.last_sequence > 2, "the new stream must be behind the old one");
+    assert!(old.newest.1 > 2, "the new stream must be behind the old one");
     wait_until(SOON, "the old stream", async || running.store.figures().outbox_batches == 0).await;
 
     let path = running.folder.path().join("store.redb");
@@ -114,10 +122,10 @@ async fn a_stream_that_replaces_another_is_published_over_the_same_connection() 
     let file = std::fs::File::options().write(true).open(&path).unwrap();
     file.set_len(0).unwrap();
     file.set_len(length).unwrap();
-    running.store.record(KIND, &modules(15_001)).unwrap_err();
-    running.store.record(KIND, &modules(1)).unwrap();
+    running.store.record(KIND, &modules(15_001), &[]).unwrap_err();
+    running.store.record(KIND, &modules(1), &[]).unwrap();
     let new = running.store.figures();
-    assert!(new.stream != old.stream && new.last_sequence == 1, "{new:?}");
+    assert!(new.stream != old.stream && new.newest.1 == 1, "{new:?}");
     wait_until(SOON, "the new stream", async || running.store.figures().outbox_batches == 0).await;
     assert_eq!(running.status.report(&running.store).connection_error, "");
 }

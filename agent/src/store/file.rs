@@ -5,11 +5,11 @@ use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTableMetadata, StorageError};
-use uuid::Uuid;
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError};
 
-use super::tables::{CONTENTS, FORMAT, META, Meta, OUTBOX, SNAPSHOTS, STATE};
-use super::{Figures, Settings, StoreError};
+use super::errors::means_damage;
+use super::tables::{CONTENTS, DIGESTS, FORMAT, META, Meta, OUTBOX, SNAPSHOTS, STATE, begin_stream, create};
+use super::{Settings, StoreError, marker};
 
 const FILE: &str = "store.redb";
 /// A store set aside is for a person to look at; older ones are deleted.
@@ -40,16 +40,28 @@ impl SetAside {
     }
 }
 
-/// Opens the file or makes a new one; also says whether one was set aside.
-pub(super) fn open(settings: &Settings) -> Result<(Database, Option<SetAside>), StoreError> {
+/// A store that has been opened.
+pub(super) struct Opened {
+    pub(super) database: Database,
+    /// Why another one was set aside for it.
+    pub(super) set_aside: Option<SetAside>,
+}
+
+/// Opens the file or makes a new one. A stream that begins here has a higher
+/// generation than `last_generation`.
+pub(super) fn open(settings: &Settings, last_generation: u32) -> Result<Opened, StoreError> {
     let folder = &settings.folder;
     let unusable = |source| StoreError::Unusable { path: folder.clone(), source };
     fs::create_dir_all(folder).map_err(unusable)?;
     let path = folder.join(FILE);
     let reason = match open_file(&path)? {
-        Some(database) => match owner(&database, settings) {
-            Ok(None) => return Ok((database, None)),
+        Some(database) => match owner(&database, settings, last_generation) {
+            Ok(None) => {
+                resume(&database, settings, last_generation)?;
+                return Ok(Opened { database, set_aside: None });
+            }
             Ok(Some(reason)) => reason,
+            Err(error) if error.is_of_disk() => return Err(error),
             Err(_) => SetAside::Damaged,
         },
         None => SetAside::Damaged,
@@ -58,11 +70,27 @@ pub(super) fn open(settings: &Settings) -> Result<(Database, Option<SetAside>), 
     tracing::error!(reason = reason.name(), kept_as = %kept_as.display(), "store set aside, a new stream begins");
     match open_file(&path)? {
         Some(database) => {
-            owner(&database, settings)?;
-            Ok((database, Some(reason)))
+            owner(&database, settings, last_generation)?;
+            marker::write(folder, marker::CURRENT);
+            Ok(Opened { database, set_aside: Some(reason) })
         }
         None => Err(unusable(io::Error::new(ErrorKind::InvalidData, "a new store is damaged at once"))),
     }
+}
+
+/// A stream that another one, kept in memory, has followed must not go on: the
+/// processor takes it for an old one. What its outbox holds is still sent.
+fn resume(database: &Database, settings: &Settings, last_generation: u32) -> Result<(), StoreError> {
+    if marker::is_superseded(&settings.folder) {
+        tracing::warn!("a stream in memory has followed the store's, a new stream begins");
+        let write = database.begin_write()?;
+        let old = Meta::of(&write.open_table(META)?)?;
+        let generation = old.generation.max(last_generation) + 1;
+        begin_stream(&write, &Meta::begin(settings.node_uid, generation, old.outbox_bytes))?;
+        write.commit()?;
+    }
+    marker::write(&settings.folder, marker::CURRENT);
+    Ok(())
 }
 
 /// `None` for a damaged file.
@@ -85,45 +113,33 @@ fn open_file(path: &Path) -> Result<Option<Database>, StoreError> {
     }
 }
 
-fn means_damage(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::InvalidInput)
-}
-
 /// Fills an empty database; else says why it is not ours, if it is not.
-fn owner(database: &Database, settings: &Settings) -> Result<Option<SetAside>, StoreError> {
-    let is_empty = {
-        let read = database.begin_read().map_err(redb::Error::from)?;
-        read.list_tables().map_err(redb::Error::from)?.next().is_none()
-    };
+fn owner(
+    database: &Database,
+    settings: &Settings,
+    last_generation: u32,
+) -> Result<Option<SetAside>, StoreError> {
+    let is_empty = database.begin_read()?.list_tables()?.next().is_none();
     if is_empty {
-        let meta = Meta {
-            format: FORMAT,
-            stream: Uuid::new_v4(),
-            node_uid: settings.node_uid,
-            last_sequence: 0,
-            outbox_bytes: 0,
-        };
-        let write = database.begin_write().map_err(redb::Error::from)?;
-        meta.write(&mut write.open_table(META).map_err(redb::Error::from)?)?;
-        write.open_table(STATE).map_err(redb::Error::from)?;
-        write.open_table(OUTBOX).map_err(redb::Error::from)?;
-        write.open_table(SNAPSHOTS).map_err(redb::Error::from)?;
-        write.open_table(CONTENTS).map_err(redb::Error::from)?;
-        write.commit().map_err(redb::Error::from)?;
+        let write = database.begin_write()?;
+        create(&write, &Meta::begin(settings.node_uid, last_generation + 1, 0))?;
+        write.commit()?;
         return Ok(None);
     }
-    let read = database.begin_read().map_err(redb::Error::from)?;
-    read.open_table(STATE).map_err(redb::Error::from)?;
-    read.open_table(OUTBOX).map_err(redb::Error::from)?;
-    read.open_table(SNAPSHOTS).map_err(redb::Error::from)?;
+    let read = database.begin_read()?;
     let meta = Meta::read(&read)?;
-    Ok(if meta.format != FORMAT {
-        Some(SetAside::OtherFormat)
-    } else if meta.node_uid != settings.node_uid {
-        Some(SetAside::OtherNode)
-    } else {
-        None
-    })
+    if meta.format != FORMAT {
+        return Ok(Some(SetAside::OtherFormat));
+    }
+    if meta.node_uid != settings.node_uid {
+        return Ok(Some(SetAside::OtherNode));
+    }
+    read.open_table(STATE)?;
+    read.open_table(OUTBOX)?;
+    read.open_table(SNAPSHOTS)?;
+    read.open_table(DIGESTS)?;
+    read.open_table(CONTENTS)?;
+    Ok(None)
 }
 
 /// Renames the file to `store.redb.damaged-<n>` with the next number.
@@ -143,18 +159,4 @@ fn set_aside(folder: &Path) -> io::Result<PathBuf> {
         fs::remove_file(name(number))?;
     }
     Ok(next)
-}
-
-/// How an open store stands.
-pub(super) fn figures(database: &Database) -> Result<Figures, StoreError> {
-    let read = database.begin_read().map_err(redb::Error::from)?;
-    let meta = Meta::read(&read)?;
-    let outbox = read.open_table(OUTBOX).map_err(redb::Error::from)?;
-    Ok(Figures {
-        stream: meta.stream,
-        last_sequence: meta.last_sequence,
-        outbox_batches: outbox.len().map_err(redb::Error::from)?,
-        outbox_bytes: meta.outbox_bytes,
-        set_aside: Vec::new(),
-    })
 }

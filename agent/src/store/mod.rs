@@ -4,10 +4,16 @@
 //!
 //! One redb file. A store has a random stream ID; a store that is lost, damaged
 //! or another node's is set aside and a new one begins a new stream with a
-//! snapshot of each kind (docs/ARCHITECTURE.md, "Events and the queue").
+//! snapshot of each kind. While the disk cannot be written, a store in memory
+//! takes its place (docs/ARCHITECTURE.md, "The agent's store").
 
+mod digest;
+mod errors;
 mod file;
+mod marker;
+mod memory;
 mod parcel;
+mod record;
 mod tables;
 
 use std::path::PathBuf;
@@ -15,16 +21,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use contracts::v1::{AssetDetails, AssetKind, NodeIdentity};
 use prost::Message;
-use redb::{Database, ReadableDatabase};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::asset::ScannedAsset;
-use crate::batch::pack;
-use crate::diff::{Change, Recorded, diff, entries, observe};
+use crate::probe::ImageContents;
 
+pub use digest::Digest;
+pub use errors::StoreError;
 pub use file::SetAside;
-pub use parcel::Parcel;
+pub use parcel::{Parcel, Position, Receipt};
 use tables::{CONTENTS, META, Meta, OUTBOX, SNAPSHOTS, STATE};
 
 /// Where the store is and whose it is.
@@ -36,36 +43,9 @@ pub struct Settings {
     pub node: NodeIdentity,
     /// UUID of that node.
     pub node_uid: Uuid,
-    /// Bytes of unconfirmed batches at which no more changes are taken.
+    /// Bytes of unconfirmed batches at which no more changes are taken; at most
+    /// 4 MiB count while the store is in memory.
     pub outbox_limit_bytes: u64,
-}
-
-/// Why the store cannot do what it is asked.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Another agent has it open.
-    #[error("{path} is in use by another agent: give each its own folder")]
-    Locked {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The folder or the file cannot be used.
-    #[error("cannot use {path}: {source}")]
-    Unusable {
-        /// The folder or the file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// A read or write of an open store failed.
-    #[error("store: {0}")]
-    Database(#[from] redb::Error),
-    /// What it holds cannot be read back.
-    #[error("store: an entry cannot be decoded: {0}")]
-    Undecodable(#[from] prost::DecodeError),
-    /// The database code panicked over what it read.
-    #[error("store: the file is damaged")]
-    Panicked,
 }
 
 /// How a store stands.
@@ -73,12 +53,20 @@ pub enum StoreError {
 pub struct Figures {
     /// Its stream.
     pub stream: Uuid,
-    /// Newest sequence; 0 for none.
-    pub last_sequence: i64,
+    /// Place of the newest batch; its sequence is 0 for none.
+    pub newest: Position,
     /// Batches that are not confirmed.
     pub outbox_batches: u64,
     /// Bytes of these, as they are sent.
     pub outbox_bytes: u64,
+    /// When the oldest of these was made, in milliseconds since the epoch.
+    pub oldest_millis: Option<i64>,
+    /// Digest of each kind that was scanned, as of the newest batch.
+    pub digests: Vec<(AssetKind, Digest)>,
+    /// Why it is in memory; `None` while it is on the disk.
+    pub in_memory: Option<String>,
+    /// How often kinds were asked to be listed in full since this process began.
+    pub resyncs: u64,
     /// Why stores were set aside since this process began, oldest first.
     pub set_aside: Vec<SetAside>,
 }
@@ -117,20 +105,33 @@ pub type Place = (i32, String);
 /// The store. All calls block for the disk.
 pub struct Store {
     settings: Settings,
-    /// `None` after a failure, until the next call opens it anew.
-    database: Mutex<Option<Database>>,
+    open: Mutex<Open>,
     figures: watch::Sender<Figures>,
 }
 
+#[derive(Default)]
+struct Open {
+    /// `None` after a failure, until the next call opens it anew.
+    database: Option<Database>,
+    memory: Option<memory::Memory>,
+    /// Highest generation that this process has seen.
+    generation: u32,
+    /// Snapshots asked for since this process began.
+    resyncs: u64,
+}
+
 impl Store {
-    /// Opens the store, or makes a new one.
+    /// Opens the store, or makes a new one; in memory if the disk is full,
+    /// read-only or fails.
     ///
     /// # Errors
     /// [`StoreError::Locked`] and [`StoreError::Unusable`].
     pub fn open(settings: Settings) -> Result<Self, StoreError> {
         let figures = watch::Sender::new(Figures::default());
-        let store = Self { settings, database: Mutex::new(None), figures };
-        drop(store.opened()?);
+        let store = Self { settings, open: Mutex::default(), figures };
+        let mut open = store.lock();
+        store.ensure(&mut open, StoreError::is_lasting)?;
+        drop(open);
         Ok(store)
     }
 
@@ -140,82 +141,34 @@ impl Store {
     ///
     /// # Errors
     /// The store fails; then nothing of the scan is recorded.
-    pub fn record(&self, kind: AssetKind, scanned: &[ScannedAsset]) -> Result<Recording, StoreError> {
-        let (entries, doubled) = entries(kind, scanned);
-        self.with(|database| {
-            let read = database.begin_read().map_err(redb::Error::from)?;
-            let meta = Meta::read(&read)?;
-            let number = kind as i32;
-            let snapshot = {
-                let table = read.open_table(SNAPSHOTS).map_err(redb::Error::from)?;
-                table.get(number).map_err(redb::Error::from)?.is_none()
-            };
-            let recorded: Recorded = tables::hashes(&read, number)?;
-            let changes = diff(&recorded, &entries, snapshot);
-            if changes.is_empty() && !snapshot {
-                return Ok(Recording::Taken { observations: 0, doubled: doubled.clone() });
-            }
-            let mut observations = Vec::with_capacity(changes.len());
-            for change in &changes {
-                observations.push(observe(kind, *change, Uuid::now_v7(), kit::time::now())?);
-            }
-            let listed = snapshot.then_some(kind);
-            let batches =
-                pack(&self.settings.node, meta.stream, meta.last_sequence + 1, observations, listed);
-            let parcels: Vec<Parcel> = batches.iter().map(Parcel::new).collect();
-            let bytes: u64 = parcels.iter().map(Parcel::bytes).sum();
-            if meta.outbox_bytes > 0 && meta.outbox_bytes + bytes > self.settings.outbox_limit_bytes {
-                return Ok(Recording::OutboxFull);
-            }
-
-            let write = database.begin_write().map_err(redb::Error::from)?;
-            {
-                let mut state = write.open_table(STATE).map_err(redb::Error::from)?;
-                for change in &changes {
-                    match change {
-                        Change::Present(entry) | Change::Listed(entry) => {
-                            let value = (&entry.hash, entry.display_name.as_str(), entry.details.as_slice());
-                            state
-                                .insert((number, entry.natural_key.as_str()), value)
-                                .map_err(redb::Error::from)?;
-                        }
-                        Change::Absent(key) => {
-                            state.remove((number, *key)).map_err(redb::Error::from)?;
-                        }
-                    }
-                }
-                let mut outbox = write.open_table(OUTBOX).map_err(redb::Error::from)?;
-                for parcel in &parcels {
-                    outbox.insert(parcel.sequence, parcel.to_row()).map_err(redb::Error::from)?;
-                }
-                let last_sequence = parcels.last().map_or(meta.last_sequence, |parcel| parcel.sequence);
-                if snapshot {
-                    let mut snapshots = write.open_table(SNAPSHOTS).map_err(redb::Error::from)?;
-                    snapshots.insert(number, last_sequence).map_err(redb::Error::from)?;
-                }
-                let meta = Meta { last_sequence, outbox_bytes: meta.outbox_bytes + bytes, ..meta };
-                meta.write(&mut write.open_table(META).map_err(redb::Error::from)?)?;
-            }
-            write.commit().map_err(redb::Error::from)?;
-            Ok(Recording::Taken { observations: changes.len(), doubled: doubled.clone() })
+    pub fn record(
+        &self,
+        kind: AssetKind,
+        scanned: &[ScannedAsset],
+        contents: &[ImageContents],
+    ) -> Result<Recording, StoreError> {
+        let scan = record::Prepared::new(kind, scanned, contents);
+        self.with(|database, in_memory| {
+            let limit = self.settings.outbox_limit_bytes;
+            let limit = if in_memory { limit.min(memory::OUTBOX_LIMIT_BYTES) } else { limit };
+            record::record(database, &self.settings.node, &scan, limit)
         })
     }
 
-    /// The oldest batches after a sequence, in order: at most `count`, and at
+    /// The oldest batches after a position, in order: at most `count`, and at
     /// most `bytes` but for the first.
     ///
     /// # Errors
     /// The store fails.
-    pub fn parcels(&self, after: i64, count: usize, bytes: u64) -> Result<Vec<Parcel>, StoreError> {
-        self.with(|database| {
-            let read = database.begin_read().map_err(redb::Error::from)?;
-            let stream = Meta::read(&read)?.stream;
-            let outbox = read.open_table(OUTBOX).map_err(redb::Error::from)?;
+    pub fn parcels(&self, after: Position, count: usize, bytes: u64) -> Result<Vec<Parcel>, StoreError> {
+        self.with(|database, _| {
+            let read = database.begin_read()?;
+            let outbox = read.open_table(OUTBOX)?;
             let mut parcels: Vec<Parcel> = Vec::new();
             let mut total = 0;
-            for row in outbox.range(after.saturating_add(1)..).map_err(redb::Error::from)? {
-                let (sequence, row) = row.map_err(redb::Error::from)?;
-                let parcel = Parcel::from_row(stream, sequence.value(), row.value());
+            for row in outbox.range((after.0, after.1.saturating_add(1))..)? {
+                let (position, row) = row?;
+                let parcel = Parcel::from_row(position.value(), row.value());
                 total += parcel.bytes();
                 if parcels.len() == count || (total > bytes && !parcels.is_empty()) {
                     break;
@@ -227,28 +180,65 @@ impl Store {
     }
 
     /// Takes batches out of the outbox, which the broker has confirmed. Those of
-    /// another stream are none of ours any more.
+    /// a store that was set aside are none of ours any more.
     ///
     /// # Errors
     /// The store fails; then they are sent again, and known to be duplicates.
-    pub fn confirm(&self, stream: Uuid, sequences: &[i64]) -> Result<(), StoreError> {
-        self.with(|database| {
-            let write = database.begin_write().map_err(redb::Error::from)?;
+    pub fn confirm(&self, receipts: &[Receipt]) -> Result<(), StoreError> {
+        crate::failpoint::pass("confirm_before_commit");
+        self.with(|database, _| {
+            let write = database.begin_write()?;
             {
-                let mut table = write.open_table(META).map_err(redb::Error::from)?;
+                let mut table = write.open_table(META)?;
                 let mut meta = Meta::of(&table)?;
-                if meta.stream != stream {
-                    return Ok(());
-                }
-                let mut outbox = write.open_table(OUTBOX).map_err(redb::Error::from)?;
-                for sequence in sequences {
-                    if let Some(row) = outbox.remove(sequence).map_err(redb::Error::from)? {
-                        meta.outbox_bytes = meta.outbox_bytes.saturating_sub(parcel::row_bytes(row.value()));
+                let mut outbox = write.open_table(OUTBOX)?;
+                for receipt in receipts {
+                    let is_ours = outbox
+                        .get(receipt.position)?
+                        .is_some_and(|row| row.value().0 == receipt.stream.as_bytes());
+                    if is_ours && let Some(row) = outbox.remove(receipt.position)? {
+                        let bytes = row.value().4.len() as u64;
+                        meta.outbox_bytes = meta.outbox_bytes.saturating_sub(bytes);
                     }
                 }
                 meta.write(&mut table)?;
             }
-            Ok(write.commit().map_err(redb::Error::from)?)
+            Ok(write.commit()?)
+        })?;
+        crate::failpoint::pass("confirm_after_commit");
+        Ok(())
+    }
+
+    /// Has kinds listed in full with their next scan; no kind means all.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub fn resync(&self, kinds: &[AssetKind]) -> Result<(), StoreError> {
+        self.lock().resyncs += 1;
+        self.with(|database, _| {
+            let write = database.begin_write()?;
+            {
+                let mut snapshots = write.open_table(SNAPSHOTS)?;
+                snapshots.retain(|kind, _| {
+                    !kinds.is_empty() && !kinds.iter().any(|asked| *asked as i32 == kind)
+                })?;
+            }
+            Ok(write.commit()?)
+        })
+    }
+
+    /// Begins a new stream. What the outbox holds is still sent.
+    ///
+    /// # Errors
+    /// The store fails; then the old stream goes on.
+    pub fn new_stream(&self) -> Result<(), StoreError> {
+        let node_uid = self.settings.node_uid;
+        self.with(|database, _| {
+            let write = database.begin_write()?;
+            let old = Meta::of(&write.open_table(META)?)?;
+            let meta = Meta::begin(node_uid, old.generation + 1, old.outbox_bytes);
+            tables::begin_stream(&write, &meta)?;
+            Ok(write.commit()?)
         })
     }
 
@@ -262,14 +252,14 @@ impl Store {
         after: Option<&Place>,
         count: usize,
     ) -> Result<Vec<RecordedAsset>, StoreError> {
-        self.with(|database| {
-            let read = database.begin_read().map_err(redb::Error::from)?;
-            let state = read.open_table(STATE).map_err(redb::Error::from)?;
+        self.with(|database, _| {
+            let read = database.begin_read()?;
+            let state = read.open_table(STATE)?;
             let first = kind.map_or((0, ""), |kind| (kind as i32, ""));
             let start = after.map_or(first, |(number, key)| (*number, key.as_str()));
             let mut assets = Vec::new();
-            for row in state.range(start..).map_err(redb::Error::from)? {
-                let (key, value) = row.map_err(redb::Error::from)?;
+            for row in state.range(start..)? {
+                let (key, value) = row?;
                 let (number, natural_key) = key.value();
                 let is_start =
                     after.is_some_and(|(kind, key)| (*kind, key.as_str()) == (number, natural_key));
@@ -296,11 +286,27 @@ impl Store {
     /// # Errors
     /// The store fails.
     pub fn knows_image(&self, digest: &str) -> Result<bool, StoreError> {
-        self.with(|database| {
-            let read = database.begin_read().map_err(redb::Error::from)?;
-            let contents = read.open_table(CONTENTS).map_err(redb::Error::from)?;
-            Ok(contents.get(digest).map_err(redb::Error::from)?.is_some())
-        })
+        self.with(|database, _| Ok(database.begin_read()?.open_table(CONTENTS)?.get(digest)?.is_some()))
+    }
+
+    /// Goes back to the disk, if the store is in memory and the disk can be
+    /// written again. Answers whether the store is on the disk.
+    ///
+    /// # Errors
+    /// The disk still fails; the store stays in memory.
+    pub fn return_to_disk(&self) -> Result<bool, StoreError> {
+        let mut open = self.lock();
+        let Open { database: Some(in_memory), memory: Some(memory), generation, .. } = &*open else {
+            return Ok(open.database.is_some());
+        };
+        let file::Opened { database, set_aside } = file::open(&self.settings, *generation)?;
+        memory::move_to_file(in_memory, &memory.copied, &database, self.settings.node_uid)?;
+        marker::write(&self.settings.folder, marker::CURRENT);
+        tracing::info!("the store is on the disk again, a new stream begins");
+        let figures = figures_of(&database)?;
+        (open.database, open.memory) = (Some(database), None);
+        self.publish(&mut open, figures, set_aside);
+        Ok(true)
     }
 
     /// How the store stands.
@@ -331,51 +337,101 @@ impl Store {
 
     /// Does something with the open database. After a failure the database is
     /// closed, and the next call opens it anew, which sets it aside if it is
-    /// damaged.
-    fn with<T>(&self, act: impl Fn(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let mut database = self.opened()?;
-        let result = match database.as_ref() {
-            // The database may panic over pages that were changed behind its back.
-            Some(open) => std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                let result = act(open)?;
-                Ok((result, file::figures(open)?))
-            }))
-            .unwrap_or(Err(StoreError::Panicked)),
-            None => Err(StoreError::Panicked),
-        };
-        match result {
-            Ok((value, figures)) => {
-                self.publish(figures);
-                Ok(value)
+    /// damaged. A disk that fails is left for memory, and it is done there.
+    fn with<T>(&self, act: impl Fn(&Database, bool) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut open = self.lock();
+        self.ensure(&mut open, |_| false)?;
+        match self.attempt(&mut open, &act) {
+            Err(error) if error.is_of_disk() && open.memory.is_none() => {
+                self.leave_disk(&mut open, &error)?;
+                self.attempt(&mut open, &act)
             }
-            Err(error) => {
-                *database = None;
-                Err(error)
+            other => other,
+        }
+        .inspect_err(|_| (open.database, open.memory) = (None, None))
+    }
+
+    fn attempt<T>(
+        &self,
+        open: &mut Open,
+        act: &impl Fn(&Database, bool) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let database = open.database.as_ref().ok_or(StoreError::Panicked)?;
+        let in_memory = open.memory.is_some();
+        // The database may panic over pages that were changed behind its back.
+        let (value, figures) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            Ok::<_, StoreError>((act(database, in_memory)?, figures_of(database)?))
+        }))
+        .unwrap_or(Err(StoreError::Panicked))?;
+        self.publish(open, figures, None);
+        Ok(value)
+    }
+
+    /// Opens the database if it is not. `refuse` says which failures of the disk
+    /// are the caller's to hear.
+    fn ensure(&self, open: &mut Open, refuse: impl Fn(&StoreError) -> bool) -> Result<(), StoreError> {
+        if open.database.is_some() {
+            return Ok(());
+        }
+        match file::open(&self.settings, open.generation) {
+            Ok(file::Opened { database, set_aside }) => {
+                let figures = figures_of(&database)?;
+                open.database = Some(database);
+                self.publish(open, figures, set_aside);
+                Ok(())
             }
+            Err(error) if error.is_of_disk() && !refuse(&error) => self.leave_disk(open, &error),
+            Err(error) => Err(error),
         }
     }
 
-    fn opened(&self) -> Result<MutexGuard<'_, Option<Database>>, StoreError> {
-        let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-        if database.is_none() {
-            let (opened, set_aside) = file::open(&self.settings)?;
-            let figures = file::figures(&opened)?;
-            *database = Some(opened);
-            if let Some(reason) = set_aside {
-                self.figures.send_modify(|figures| figures.set_aside.push(reason));
-            }
-            self.publish(figures);
-        }
-        Ok(database)
+    fn leave_disk(&self, open: &mut Open, error: &StoreError) -> Result<(), StoreError> {
+        tracing::error!(%error, "the store's disk fails, a new stream begins in memory");
+        // A database that failed may refuse to be read as well.
+        let read = || open.database.as_ref().map(|file| memory::oldest(file, memory::OUTBOX_LIMIT_BYTES));
+        let outbox = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
+        let outbox = outbox.ok().flatten().and_then(Result::ok).unwrap_or_default();
+        open.database = None;
+        marker::write(&self.settings.folder, marker::SUPERSEDED);
+        let (database, copied) = memory::create_store(&self.settings, open.generation + 1, outbox)?;
+        let figures = figures_of(&database)?;
+        open.database = Some(database);
+        open.memory = Some(memory::Memory { reason: error.to_string(), copied });
+        self.publish(open, figures, None);
+        Ok(())
     }
 
-    fn publish(&self, new: Figures) {
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, open: &mut Open, mut new: Figures, set_aside: Option<SetAside>) {
+        open.generation = open.generation.max(new.newest.0);
+        new.in_memory = open.memory.as_ref().map(|memory| memory.reason.clone());
+        new.resyncs = open.resyncs;
         self.figures.send_if_modified(|figures| {
+            new.set_aside = std::mem::take(&mut figures.set_aside);
             let before = std::mem::replace(figures, new);
-            figures.set_aside.clone_from(&before.set_aside);
-            *figures != before
+            let unchanged = Figures { set_aside: figures.set_aside.clone(), ..before } == *figures;
+            figures.set_aside.extend(set_aside);
+            !unchanged || set_aside.is_some()
         });
     }
+}
+
+fn figures_of(database: &Database) -> Result<Figures, StoreError> {
+    let read = database.begin_read()?;
+    let meta = Meta::read(&read)?;
+    let outbox = read.open_table(OUTBOX)?;
+    Ok(Figures {
+        stream: meta.stream,
+        newest: (meta.generation, meta.last_sequence),
+        outbox_batches: outbox.len()?,
+        outbox_bytes: meta.outbox_bytes,
+        oldest_millis: outbox.first()?.map(|(_, row)| row.value().2),
+        digests: tables::digests(&read)?,
+        ..Figures::default()
+    })
 }
 
 #[cfg(test)]

@@ -33,6 +33,16 @@ fn many(count: u64, size: u64) -> Vec<ScannedAsset> {
     modules(&names.iter().map(|name| (name.as_str(), size)).collect::<Vec<_>>())
 }
 
+fn record(store: &Store, assets: &[ScannedAsset]) -> Result<Recording, StoreError> {
+    store.record(KIND, assets, &[])
+}
+
+fn confirm(store: &Store, stream: Uuid, sequences: &[i64]) {
+    let generation = store.figures().newest.0;
+    let receipt = |sequence: &i64| Receipt { stream, position: (generation, *sequence) };
+    store.confirm(&sequences.iter().map(receipt).collect::<Vec<_>>()).unwrap();
+}
+
 fn decode(parcel: &Parcel) -> EventBatch {
     let body = match parcel.compressed {
         true => zstd::bulk::decompress(&parcel.body, kit::queue::MAX_BATCH_BYTES).unwrap(),
@@ -42,7 +52,7 @@ fn decode(parcel: &Parcel) -> EventBatch {
 }
 
 fn outbox(store: &Store) -> Vec<EventBatch> {
-    store.parcels(0, usize::MAX, u64::MAX).unwrap().iter().map(decode).collect()
+    store.parcels((0, 0), usize::MAX, u64::MAX).unwrap().iter().map(decode).collect()
 }
 
 /// What a receiver of all batches would believe.
@@ -66,16 +76,16 @@ fn recorded(store: &Store) -> BTreeMap<String, AssetDetails> {
 fn the_first_scan_is_a_snapshot_and_later_ones_only_differences() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(settings(folder.path())).unwrap();
-    store.record(KIND, &modules(&[("a", 1), ("b", 1)])).unwrap();
+    record(&store, &modules(&[("a", 1), ("b", 1)])).unwrap();
     let batches = outbox(&store);
     assert_eq!(batches.len(), 1);
     assert!(batches[0].observations.iter().all(|observation| observation.presence() == Presence::Listed));
     assert_eq!((batches[0].snapshots[0].first_sequence, batches[0].snapshots[0].last_sequence), (1, 1));
     assert_eq!(batches[0].snapshots[0].kind(), KIND);
 
-    let same = store.record(KIND, &modules(&[("b", 1), ("a", 1)])).unwrap();
+    let same = record(&store, &modules(&[("b", 1), ("a", 1)])).unwrap();
     assert_eq!(same, Recording::Taken { observations: 0, doubled: vec![] });
-    store.record(KIND, &modules(&[("a", 2), ("c", 1)])).unwrap();
+    record(&store, &modules(&[("a", 2), ("c", 1)])).unwrap();
     let batches = outbox(&store);
     assert_eq!(batches.len(), 2);
     let said: Vec<(Presence, &str)> =
@@ -89,15 +99,15 @@ fn the_first_scan_is_a_snapshot_and_later_ones_only_differences() {
 fn a_kind_without_assets_has_a_snapshot_too() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(settings(folder.path())).unwrap();
-    store.record(AssetKind::Disk, &[]).unwrap();
-    store.record(KIND, &many(1200, 1)).unwrap();
+    store.record(AssetKind::Disk, &[], &[]).unwrap();
+    record(&store, &many(1200, 1)).unwrap();
     let batches = outbox(&store);
     assert!(batches[0].observations.is_empty());
     assert_eq!(batches[0].snapshots[0].kind(), AssetKind::Disk);
     let last = batches.last().unwrap();
     assert_eq!((last.snapshots[0].first_sequence, last.snapshots[0].last_sequence), (2, last.sequence));
     assert!(last.sequence >= 4, "1,200 observations need three batches");
-    store.record(AssetKind::Disk, &[]).unwrap();
+    store.record(AssetKind::Disk, &[], &[]).unwrap();
     assert_eq!(outbox(&store).len(), batches.len(), "a second empty scan says nothing");
 }
 
@@ -105,37 +115,34 @@ fn a_kind_without_assets_has_a_snapshot_too() {
 fn everything_survives_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(settings(folder.path())).unwrap();
-    store.record(KIND, &many(600, 1)).unwrap();
-    let before = (store.figures(), store.parcels(0, 100, u64::MAX).unwrap(), recorded(&store));
+    record(&store, &many(600, 1)).unwrap();
+    let before = (store.figures(), store.parcels((0, 0), 100, u64::MAX).unwrap(), recorded(&store));
     drop(store);
     let store = Store::open(settings(folder.path())).unwrap();
-    assert_eq!((store.figures(), store.parcels(0, 100, u64::MAX).unwrap(), recorded(&store)), before);
-    assert_eq!(
-        store.record(KIND, &many(600, 1)).unwrap(),
-        Recording::Taken { observations: 0, doubled: vec![] }
-    );
+    assert_eq!((store.figures(), store.parcels((0, 0), 100, u64::MAX).unwrap(), recorded(&store)), before);
+    assert_eq!(record(&store, &many(600, 1)).unwrap(), Recording::Taken { observations: 0, doubled: vec![] });
 }
 
 #[test]
 fn only_what_is_confirmed_leaves_the_outbox() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(settings(folder.path())).unwrap();
-    store.record(KIND, &many(2000, 1)).unwrap();
+    record(&store, &many(2000, 1)).unwrap();
     let stream = store.figures().stream;
-    let all = store.parcels(0, 100, u64::MAX).unwrap();
+    let all = store.parcels((0, 0), 100, u64::MAX).unwrap();
     assert!(all.len() >= 4);
-    store.confirm(Uuid::from_u128(99), &[1, 2, 3]).unwrap();
-    assert_eq!(store.parcels(0, 100, u64::MAX).unwrap(), all, "another stream's confirms are not ours");
-    store.confirm(stream, &[2, 2, 77]).unwrap();
-    let left = store.parcels(0, 100, u64::MAX).unwrap();
+    confirm(&store, Uuid::from_u128(99), &[1, 2, 3]);
+    assert_eq!(store.parcels((0, 0), 100, u64::MAX).unwrap(), all, "another stream's confirms are not ours");
+    confirm(&store, stream, &[2, 2, 77]);
+    let left = store.parcels((0, 0), 100, u64::MAX).unwrap();
     assert_eq!(left.iter().map(|p| p.sequence).collect::<Vec<_>>()[..2], [1, 3]);
     let bytes: u64 = left.iter().map(Parcel::bytes).sum();
     let figures = store.figures();
     assert_eq!((figures.outbox_batches, figures.outbox_bytes), (left.len() as u64, bytes));
-    store.confirm(stream, &left.iter().map(|p| p.sequence).collect::<Vec<_>>()).unwrap();
+    confirm(&store, stream, &left.iter().map(|p| p.sequence).collect::<Vec<_>>());
     assert_eq!(store.figures().outbox_bytes, 0);
-    store.record(KIND, &many(1, 1)).unwrap();
-    assert_eq!(store.parcels(0, 1, u64::MAX).unwrap()[0].sequence, all.last().unwrap().sequence + 1);
+    record(&store, &many(1, 1)).unwrap();
+    assert_eq!(store.parcels((0, 0), 1, u64::MAX).unwrap()[0].sequence, all.last().unwrap().sequence + 1);
 }
 
 #[test]
@@ -143,14 +150,14 @@ fn a_full_outbox_takes_nothing_and_later_the_newest_state() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(Settings { outbox_limit_bytes: 1000, ..settings(folder.path()) }).unwrap();
     // The first always fits, or a small limit would stop the agent for ever.
-    store.record(KIND, &many(500, 1)).unwrap();
-    assert_eq!(store.record(KIND, &many(500, 2)).unwrap(), Recording::OutboxFull);
-    assert_eq!(store.record(KIND, &many(400, 3)).unwrap(), Recording::OutboxFull);
+    record(&store, &many(500, 1)).unwrap();
+    assert_eq!(record(&store, &many(500, 2)).unwrap(), Recording::OutboxFull);
+    assert_eq!(record(&store, &many(400, 3)).unwrap(), Recording::OutboxFull);
     let first = outbox(&store);
     assert_eq!(fold(&first), recorded(&store), "state and outbox agree");
     let stream = store.figures().stream;
-    store.confirm(stream, &first.iter().map(|batch| batch.sequence).collect::<Vec<_>>()).unwrap();
-    store.record(KIND, &many(400, 3)).unwrap();
+    confirm(&store, stream, &first.iter().map(|batch| batch.sequence).collect::<Vec<_>>());
+    record(&store, &many(400, 3)).unwrap();
     let all: Vec<EventBatch> = first.into_iter().chain(outbox(&store)).collect();
     assert_eq!(fold(&all), recorded(&store));
     assert_eq!(recorded(&store).len(), 400);
@@ -162,19 +169,19 @@ fn a_full_outbox_takes_nothing_and_later_the_newest_state() {
 fn parcels_come_in_portions() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(settings(folder.path())).unwrap();
-    store.record(KIND, &many(2000, 1)).unwrap();
-    assert_eq!(store.parcels(0, 2, u64::MAX).unwrap().len(), 2);
-    assert_eq!(store.parcels(2, 1, u64::MAX).unwrap()[0].sequence, 3);
-    assert_eq!(store.parcels(0, 10, 1).unwrap().len(), 1);
-    assert!(store.parcels(i64::MAX, 10, 1).unwrap().is_empty());
+    record(&store, &many(2000, 1)).unwrap();
+    assert_eq!(store.parcels((0, 0), 2, u64::MAX).unwrap().len(), 2);
+    assert_eq!(store.parcels((1, 2), 1, u64::MAX).unwrap()[0].sequence, 3);
+    assert_eq!(store.parcels((0, 0), 10, 1).unwrap().len(), 1);
+    assert!(store.parcels((1, i64::MAX), 10, 1).unwrap().is_empty());
 }
 
 #[test]
 fn assets_are_paged_by_place() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(settings(folder.path())).unwrap();
-    store.record(KIND, &many(5, 1)).unwrap();
-    store.record(AssetKind::Disk, &[]).unwrap();
+    record(&store, &many(5, 1)).unwrap();
+    store.record(AssetKind::Disk, &[], &[]).unwrap();
     let mut seen = Vec::new();
     let mut place: Option<Place> = None;
     loop {
@@ -204,14 +211,14 @@ fn another_nodes_store_begins_a_new_stream() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(settings(folder.path())).unwrap();
     let stream = store.figures().stream;
-    store.record(KIND, &many(3, 1)).unwrap();
+    record(&store, &many(3, 1)).unwrap();
     drop(store);
     let other = Settings { node_uid: Uuid::from_u128(8), ..settings(folder.path()) };
     let store = Store::open(other).unwrap();
     let figures = store.figures();
     assert_eq!(figures.set_aside, [SetAside::OtherNode]);
     assert_ne!(figures.stream, stream);
-    assert_eq!(figures.last_sequence, 0);
+    assert_eq!(figures.newest.1, 0);
     assert!(folder.path().join("store.redb.damaged-1").exists());
 }
 
@@ -223,44 +230,276 @@ fn an_unusable_folder_is_an_error_that_names_it() {
     assert!(matches!(error, StoreError::Unusable { .. }), "{error}");
 }
 
-/// Damages a copy of a store in many ways; each time the agent must start and
-/// end with the right state.
+#[test]
+fn a_new_stream_is_sent_after_what_is_left_of_the_old_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(settings(folder.path())).unwrap();
+    record(&store, &many(1200, 1)).unwrap();
+    let old = store.figures();
+    store.new_stream().unwrap();
+    let new = store.figures();
+    assert!(new.stream != old.stream && new.newest > old.newest, "{new:?}");
+    assert_eq!((new.newest.1, new.outbox_batches), (0, old.outbox_batches));
+    assert!(recorded(&store).is_empty() && new.digests.is_empty());
+    record(&store, &many(3, 1)).unwrap();
+    let sent = outbox(&store);
+    let streams: Vec<&str> = sent.iter().map(|batch| batch.stream.as_str()).collect();
+    let (of_old, of_new) = streams.split_at(streams.len() - 1);
+    assert!(of_old.iter().all(|stream| *stream == old.stream.to_string()), "{streams:?}");
+    assert_eq!(of_new, [new.stream.to_string()]);
+    assert_eq!(sent.last().unwrap().snapshots.len(), 1, "it begins with a snapshot");
+    // A confirm of the old one's sequence 1 is not one of the new one's.
+    let first = store.parcels((0, 0), 1, u64::MAX).unwrap()[0].receipt();
+    store.confirm(&[first]).unwrap();
+    assert_eq!(outbox(&store).len(), sent.len() - 1);
+    assert_eq!(outbox(&store).last(), sent.last());
+}
+
+#[test]
+fn a_resync_lists_everything_once_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(settings(folder.path())).unwrap();
+    record(&store, &many(5, 1)).unwrap();
+    store.record(AssetKind::Disk, &[], &[]).unwrap();
+    let before = store.figures();
+    store.resync(&[AssetKind::Disk]).unwrap();
+    assert_eq!(record(&store, &many(5, 1)).unwrap(), taken(0), "another kind was asked for");
+    store.resync(&[KIND]).unwrap();
+    assert_eq!(store.figures().resyncs, 2);
+    assert_eq!(record(&store, &many(4, 1)).unwrap(), taken(5), "four listed, one gone");
+    let last = outbox(&store).pop().unwrap();
+    assert_eq!(last.snapshots[0].kind(), KIND);
+    assert_eq!(last.stream, before.stream.to_string(), "the stream goes on");
+    assert_eq!(record(&store, &many(4, 1)).unwrap(), taken(0));
+    store.resync(&[]).unwrap();
+    assert_eq!(record(&store, &many(4, 1)).unwrap(), taken(4), "none means all");
+}
+
+fn taken(observations: usize) -> Recording {
+    Recording::Taken { observations, doubled: vec![] }
+}
+
+/// What the digest of the batches' fold would be.
+fn digest_of(batches: &[EventBatch]) -> Digest {
+    let mut state = BTreeMap::new();
+    for observation in batches.iter().flat_map(|batch| &batch.observations) {
+        match observation.presence() {
+            Presence::Absent => state.remove(&observation.natural_key),
+            _ => state.insert(observation.natural_key.clone(), observation.state_hash.clone()),
+        };
+    }
+    let mut digest = Digest::default();
+    state.values().for_each(|hash| digest.add(hash.as_slice().try_into().unwrap()));
+    digest
+}
+
+#[test]
+fn the_digest_is_that_of_what_was_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(settings(folder.path())).unwrap();
+    let mut rng = testkit::Seed::draw().rng();
+    for _ in 0..40 {
+        let names: Vec<String> =
+            (0..rand::RngExt::random_range(&mut rng, 0..30)).map(|n| format!("m{n}")).collect();
+        let assets: Vec<(&str, u64)> =
+            names.iter().map(|name| (name.as_str(), rand::RngExt::random_range(&mut rng, 0..3))).collect();
+        if rand::RngExt::random_bool(&mut rng, 0.2) {
+            store.resync(&[]).unwrap();
+        }
+        record(&store, &modules(&assets)).unwrap();
+        assert_eq!(store.figures().digests, [(KIND, digest_of(&outbox(&store)))]);
+    }
+    let before = store.figures().digests;
+    drop(store);
+    assert_eq!(Store::open(settings(folder.path())).unwrap().figures().digests, before);
+}
+
+#[test]
+fn the_contents_of_an_image_are_sent_once_a_stream() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(settings(folder.path())).unwrap();
+    let contents = |digest: &str| ImageContents {
+        image_digest: digest.into(),
+        packages: vec![contracts::v1::PackageDetails { package: "a".into(), ..Default::default() }],
+        source: contracts::v1::ImageContentSource::Layers,
+    };
+    let sent = |store: &Store| {
+        outbox(store)
+            .iter()
+            .flat_map(|batch| batch.image_contents.clone())
+            .map(|part| part.image_digest)
+            .collect::<Vec<_>>()
+    };
+    let images = |digests: &[&str]| digests.iter().map(|digest| contents(digest)).collect::<Vec<_>>();
+    store.record(KIND, &[], &images(&["sha256:a"])).unwrap();
+    store.record(KIND, &[], &images(&["sha256:a", "sha256:b"])).unwrap();
+    assert_eq!(sent(&store), ["sha256:a", "sha256:b"]);
+    assert!(store.knows_image("sha256:b").unwrap() && !store.knows_image("sha256:c").unwrap());
+    store.new_stream().unwrap();
+    assert!(!store.knows_image("sha256:b").unwrap());
+}
+
+/// A small file system of its own; `None` where none may be mounted.
+struct Tmpfs(tempfile::TempDir);
+
+impl Tmpfs {
+    fn mount() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mount = |options: &str| mount(folder.path(), options);
+        if !mount("size=16m") {
+            println!("SKIPPED: no file system may be mounted here");
+            return None;
+        }
+        Some(Self(folder))
+    }
+
+    fn remount(&self, options: &str) {
+        assert!(mount(self.0.path(), &format!("remount,{options}")));
+    }
+
+    fn fill(&self) {
+        let mut file = fs::File::create(self.0.path().join("filler")).unwrap();
+        while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+    }
+}
+
+fn mount(folder: &std::path::Path, options: &str) -> bool {
+    let mut command = std::process::Command::new("mount");
+    command.args(["-t", "tmpfs", "-o", options, "assettrack-test"]).arg(folder);
+    command.output().is_ok_and(|output| output.status.success())
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_left_for_memory_and_returned_to() {
+    let Some(disk) = Tmpfs::mount() else { return };
+    let store = Store::open(settings(disk.0.path())).unwrap();
+    record(&store, &many(40, 1)).unwrap();
+    let on_disk = store.figures();
+    disk.fill();
+    // Large enough that no free page of the file takes it.
+    record(&store, &many(4000, 2)).unwrap();
+    let in_memory = store.figures();
+    assert!(in_memory.in_memory.is_some() && in_memory.stream != on_disk.stream, "{in_memory:?}");
+    assert_eq!(recorded(&store).len(), 4000);
+    assert!(store.return_to_disk().is_err() && store.figures().stream == in_memory.stream);
+    let batches = outbox(&store);
+    assert_eq!(batches[0].stream, on_disk.stream.to_string(), "what was unconfirmed is still sent");
+    // The old batch is confirmed before the disk is well again, the others are not.
+    store.confirm(&[store.parcels((0, 0), 1, u64::MAX).unwrap()[0].receipt()]).unwrap();
+    fs::remove_file(disk.0.path().join("filler")).unwrap();
+    assert!(store.return_to_disk().unwrap());
+    let back = store.figures();
+    assert!(back.in_memory.is_none() && back.newest > in_memory.newest);
+    assert!(![on_disk.stream, in_memory.stream].contains(&back.stream));
+    assert_eq!(outbox(&store), batches[1..], "the unconfirmed ones of memory, and nothing confirmed");
+    assert_eq!(record(&store, &many(50, 3)).unwrap(), taken(50), "a snapshot");
+    drop(store);
+    let again = Store::open(settings(disk.0.path())).unwrap();
+    assert_eq!((again.figures().stream, recorded(&again).len()), (back.stream, 50));
+}
+
+#[test]
+fn a_read_only_disk_is_no_wrong_setting() {
+    let Some(disk) = Tmpfs::mount() else { return };
+    let store = Store::open(settings(disk.0.path())).unwrap();
+    record(&store, &many(40, 1)).unwrap();
+    let on_disk = store.figures();
+    drop(store);
+    disk.remount("ro");
+    let store = Store::open(settings(disk.0.path())).unwrap();
+    let in_memory = store.figures();
+    assert!(in_memory.in_memory.is_some() && in_memory.stream != on_disk.stream, "{in_memory:?}");
+    assert_eq!(record(&store, &many(50, 1)).unwrap(), taken(50));
+    disk.remount("rw");
+    assert!(store.return_to_disk().unwrap());
+    let sent: Vec<String> = outbox(&store).into_iter().map(|batch| batch.stream).collect();
+    assert_eq!(sent, [on_disk.stream.to_string(), in_memory.stream.to_string()], "nothing is lost");
+}
+
+#[test]
+fn a_stream_that_memory_followed_does_not_go_on_after_a_restart() {
+    let Some(disk) = Tmpfs::mount() else { return };
+    let store = Store::open(settings(disk.0.path())).unwrap();
+    record(&store, &many(40, 1)).unwrap();
+    let on_disk = store.figures();
+    disk.fill();
+    record(&store, &many(4000, 2)).unwrap();
+    assert!(store.figures().in_memory.is_some());
+    drop(store);
+    // Still full: memory at once, and no wrong setting.
+    let store = Store::open(settings(disk.0.path())).unwrap();
+    assert_ne!(store.figures().stream, on_disk.stream);
+    drop(store);
+    fs::remove_file(disk.0.path().join("filler")).unwrap();
+    let store = Store::open(settings(disk.0.path())).unwrap();
+    let figures = store.figures();
+    assert!(figures.in_memory.is_none() && figures.stream != on_disk.stream, "{figures:?}");
+    assert_eq!(figures.outbox_batches, on_disk.outbox_batches, "what was not confirmed is still sent");
+    record(&store, &many(3, 1)).unwrap();
+    drop(store);
+    assert_eq!(
+        Store::open(settings(disk.0.path())).unwrap().figures().stream,
+        figures.stream,
+        "once is enough"
+    );
+}
+
+/// Damages a copy of a store at every place; each time the agent must start and
+/// end with the right state. One in sixteen places a run, by the seed; all with
+/// `ASSETTRACK_TEST_EVERY_OFFSET` set.
 #[test]
 fn a_damaged_store_always_starts_and_ends_right() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(settings(folder.path())).unwrap();
-    store.record(KIND, &many(40, 1)).unwrap();
+    record(&store, &many(40, 1)).unwrap();
     drop(store);
-    let path = folder.path().join("store.redb");
-    let whole = fs::read(&path).unwrap();
-    let used = whole.iter().rposition(|byte| *byte != 0).unwrap();
-
-    let mut damaged: Vec<Vec<u8>> = Vec::new();
-    for cut in [1, 8, 100, 4096, whole.len() / 2, whole.len() - 1] {
-        damaged.push(whole[..cut].to_vec());
-    }
-    let step = (used / 150).max(1);
-    for at in (0..used).step_by(step) {
-        let mut bytes = whole.clone();
-        bytes[at] ^= 1 << (at % 8);
-        damaged.push(bytes);
-    }
-    damaged.push(b"not a database, but longer than its magic number".to_vec());
-    let mut set_aside = 0;
-    for bytes in damaged {
+    let whole = fs::read(folder.path().join("store.redb")).unwrap();
+    let (step, first) = match std::env::var_os("ASSETTRACK_TEST_EVERY_OFFSET") {
+        Some(_) => (1, 0),
+        None => (16, rand::RngExt::random_range(&mut testkit::Seed::draw().rng(), 0..16)),
+    };
+    let places: Vec<usize> = (first..whole.len()).step_by(step).collect();
+    let set_aside = std::sync::atomic::AtomicUsize::new(0);
+    let damaged = |bytes: Vec<u8>, what: &str| {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("store.redb"), bytes).unwrap();
         let store = Store::open(settings(folder.path())).unwrap();
-        set_aside += store.figures().set_aside.len();
-        let result = store.record(KIND, &many(41, 2));
-        if result.is_err() {
-            store.record(KIND, &many(41, 2)).unwrap();
+        let count = store.figures().set_aside.len();
+        set_aside.fetch_add(count, std::sync::atomic::Ordering::Relaxed);
+        if record(&store, &many(41, 2)).is_err() {
+            record(&store, &many(41, 2)).unwrap();
         }
-        assert_eq!(recorded(&store).len(), 41);
-        assert_eq!(fold(&outbox(&store)), recorded(&store));
-    }
+        assert_eq!(recorded(&store).len(), 41, "{what}");
+        assert_eq!(fold(&outbox(&store)), recorded(&store), "{what}");
+        assert_eq!(store.figures().digests, [(KIND, digest_of(&outbox(&store)))], "{what}");
+    };
+    std::thread::scope(|scope| {
+        for half in places.chunks(places.len().div_ceil(2)) {
+            let (whole, damaged) = (&whole, &damaged);
+            scope.spawn(move || {
+                for &at in half {
+                    let mut bytes = whole.clone();
+                    bytes[at] ^= 1 << (at % 8);
+                    damaged(bytes, &format!("bit flipped at {at}"));
+                    // Cuts differ less: one in sixteen of these.
+                    if at / step % 16 == 0 {
+                        damaged(whole[..at].to_vec(), &format!("cut at {at}"));
+                    }
+                }
+            });
+        }
+    });
+    damaged(b"not a database, but longer than its magic number".to_vec(), "no database");
+    let set_aside = set_aside.into_inner();
+    println!("{} places of {} bytes, {set_aside} set aside", places.len(), whole.len());
     // Most of the rest hit pages that no table uses.
-    assert!(set_aside > 20, "only {set_aside} were noticed");
+    assert!(set_aside > places.len() / 2, "only {set_aside} were noticed");
 }
 
 #[test]
@@ -275,5 +514,14 @@ fn few_stores_that_were_set_aside_are_kept() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names, ["store.redb", "store.redb.damaged-4", "store.redb.damaged-5", "store.redb.damaged-6"]);
+    assert_eq!(
+        names,
+        [
+            "store.redb",
+            "store.redb.damaged-4",
+            "store.redb.damaged-5",
+            "store.redb.damaged-6",
+            "store.stream"
+        ]
+    );
 }
