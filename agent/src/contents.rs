@@ -30,7 +30,7 @@ pub fn parts(contents: &ImageContents) -> (StateHash, Vec<ImageContent>) {
         let encoded = package.encode_length_delimited_to_vec();
         hasher.update(&encoded);
         let fits = |part: &Vec<PackageDetails>| {
-            part.len() < MAX_PART_PACKAGES && bytes + encoded.len() + 1 <= MAX_PART_BYTES
+            part.len() < MAX_PART_PACKAGES && bytes + encoded.len() < MAX_PART_BYTES
         };
         if !parts.last().is_some_and(fits) {
             parts.push(Vec::new());

@@ -13,7 +13,7 @@ use agent::metrics::AgentMetrics;
 use agent::probe::{Cadence, Probe, ProbeError, Scan};
 use agent::scheduler::{Scheduler, Settings, Trigger, Triggered};
 use agent::status::Status;
-use agent::store::{self, Store};
+use agent::store::{self, Parcel, Store};
 use contracts::v1::{AssetKind, KernelModuleDetails, NodeIdentity, asset_details::Details};
 use kit::metrics::Metrics;
 use kit::readiness::Readiness;
@@ -168,10 +168,10 @@ async fn a_kind_whose_first_scan_fails_has_its_snapshot_later() {
     });
     let running = Running::start(vec![late], u64::MAX);
     running.trigger(vec![0]).await;
-    assert_eq!(running.store.figures().last_sequence, 0, "nothing is said of what was not seen");
+    assert_eq!(running.store.figures().newest.1, 0, "nothing is said of what was not seen");
     fails.store(false, Ordering::SeqCst);
     running.trigger(vec![0]).await;
-    assert_eq!(running.store.figures().last_sequence, 1, "an empty snapshot");
+    assert_eq!(running.store.figures().newest.1, 1, "an empty snapshot");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -231,9 +231,8 @@ async fn a_full_outbox_is_told_and_ends_by_itself() {
     let triggered = running.trigger(vec![0]).await;
     assert!(triggered.probes[0].error.contains("outbox is full"), "{triggered:?}");
     assert_eq!((triggered.changes, running.recorded()), (0, 100));
-    let figures = running.store.figures();
-    let all: Vec<i64> = (1..=figures.last_sequence).collect();
-    running.store.confirm(figures.stream, &all).unwrap();
+    let parcels = running.store.parcels((0, 0), usize::MAX, u64::MAX).unwrap();
+    running.store.confirm(&parcels.iter().map(Parcel::receipt).collect::<Vec<_>>()).unwrap();
     wait_until(SOON, "the newest state", async || running.recorded() == 200).await;
     wait_until(SOON, "the end of the error", async || running.error(0).is_empty()).await;
 }

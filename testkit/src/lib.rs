@@ -13,13 +13,15 @@
 mod broker;
 mod database;
 mod net;
+mod proxy;
 mod seed;
 mod service;
 mod wait;
 
-pub use broker::{amqp_url, namespace};
+pub use broker::{amqp_url, broker_by_proxy, namespace};
 pub use database::Database;
 pub use net::{free_address, http_get, listener};
+pub use proxy::Proxy;
 pub use seed::Seed;
 pub use service::Service;
 pub use wait::{wait_for, wait_until};

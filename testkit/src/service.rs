@@ -173,7 +173,11 @@ impl Service {
         wait_until(deadline, &what, async || self.log().contains(text)).await;
     }
 
-    fn exit_status(&mut self) -> Option<ExitStatus> {
+    /// How the process ended; `None` while it runs, or was not started.
+    ///
+    /// # Panics
+    /// When it cannot be waited for.
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
         match self.child.as_mut()?.try_wait() {
             Ok(status) => status,
             Err(error) => panic!("cannot wait for {}: {error}", self.name),

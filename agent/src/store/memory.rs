@@ -27,7 +27,7 @@ pub(super) struct Memory {
 pub(super) fn create_store(
     settings: &Settings,
     generation: u32,
-    outbox: Vec<Parcel>,
+    outbox: &[Parcel],
 ) -> Result<(Database, Vec<Position>), StoreError> {
     let database = Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(InMemoryBackend::new())?;
     let write = database.begin_write()?;
@@ -36,7 +36,7 @@ pub(super) fn create_store(
     let copied = outbox.iter().map(Parcel::position).collect();
     {
         let mut table = write.open_table(OUTBOX)?;
-        for parcel in &outbox {
+        for parcel in outbox {
             table.insert(parcel.position(), parcel.to_row())?;
         }
     }

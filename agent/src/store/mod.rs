@@ -393,7 +393,7 @@ impl Store {
         let outbox = outbox.ok().flatten().and_then(Result::ok).unwrap_or_default();
         open.database = None;
         marker::write(&self.settings.folder, marker::SUPERSEDED);
-        let (database, copied) = memory::create_store(&self.settings, open.generation + 1, outbox)?;
+        let (database, copied) = memory::create_store(&self.settings, open.generation + 1, &outbox)?;
         let figures = figures_of(&database)?;
         open.database = Some(database);
         open.memory = Some(memory::Memory { reason: error.to_string(), copied });

@@ -9,7 +9,6 @@ mod heartbeats;
 mod outage;
 mod process;
 mod processor;
-mod proxy;
 mod published;
 mod statistics;
 mod topology;

@@ -1,14 +1,13 @@
 //! The processor or the broker goes away and comes back.
 
 use contracts::v1::CollectorState;
-use lapin::uri::AMQPUri;
-use testkit::{amqp_url, namespace, wait_until};
+
+use testkit::{Proxy, amqp_url, broker_by_proxy, namespace, wait_until};
 use tokio::net::TcpListener;
 
 use crate::{
     fixture::{Collector, DEADLINE, wait_for_batches},
     processor::{Mood, Processor},
-    proxy::Proxy,
     published::{Publisher, batch},
 };
 
@@ -113,21 +112,10 @@ async fn a_shutdown_lets_deliveries_under_way_end() {
     assert_eq!(publisher.depth(1).await, 0);
 }
 
-/// The broker by way of a proxy, with a heartbeat of 2 s.
-async fn proxied() -> (Proxy, String) {
-    let uri: AMQPUri = amqp_url().parse().unwrap();
-    let authority = uri.authority;
-    let proxy = Proxy::start(format!("{}:{}", authority.host, authority.port)).await;
-    let vhost = uri.vhost.replace('/', "%2f");
-    let user = authority.userinfo;
-    let url = format!("amqp://{}:{}@{}/{vhost}?heartbeat=2", user.username, user.password, proxy.address);
-    (proxy, url)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_connection_to_the_broker_is_rebuilt_and_nothing_is_lost() {
     let (namespace, processor) = (namespace(), Processor::default());
-    let (proxy, url) = proxied().await;
+    let (proxy, url) = broker_by_proxy().await;
     let running = processor.start().await;
     let collector = Collector::start(&url, &namespace, &running.url(), &[]).await;
     collector.wait_for_state(CollectorState::Consuming).await;
@@ -160,7 +148,7 @@ async fn a_cut_connection_to_the_broker_is_rebuilt_and_nothing_is_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_goes_silent_is_noticed_by_its_heartbeat() {
     let (namespace, processor) = (namespace(), Processor::default());
-    let (proxy, url) = proxied().await;
+    let (proxy, url) = broker_by_proxy().await;
     let running = processor.start().await;
     let collector = Collector::start(&url, &namespace, &running.url(), &["--queues", "1"]).await;
     collector.wait_for_state(CollectorState::Consuming).await;

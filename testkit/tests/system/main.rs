@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod agent_kills;
 mod faults;
 mod node_life;
 mod system;

@@ -8,7 +8,7 @@ use tokio::{
     sync::watch,
 };
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Line {
     Carries,
     Silent,
@@ -16,15 +16,24 @@ enum Line {
 }
 
 /// Forwards to one address.
+#[derive(Debug)]
 pub struct Proxy {
+    /// Where it listens.
     pub address: SocketAddr,
     line: watch::Sender<Line>,
 }
 
 impl Proxy {
+    /// Starts to forward to `upstream`, `host:port`.
+    ///
+    /// # Panics
+    /// When the machine has no free port.
     pub async fn start(upstream: String) -> Self {
-        let listener = testkit::listener().await;
-        let address = listener.local_addr().unwrap();
+        let listener = crate::listener().await;
+        let address = match listener.local_addr() {
+            Ok(address) => address,
+            Err(error) => panic!("a bound listener has no address: {error}"),
+        };
         let line = watch::Sender::new(Line::Carries);
         let follow = line.clone();
         tokio::spawn(async move {
