@@ -64,7 +64,7 @@ fn collect(
 
 /// The fields of one stanza that are reported.
 #[derive(Debug, Default, PartialEq)]
-struct Stanza {
+pub(super) struct Stanza {
     package: String,
     status: String,
     version: String,
@@ -78,6 +78,10 @@ struct Stanza {
 }
 
 impl Stanza {
+    pub(super) fn name(&self) -> &str {
+        &self.package
+    }
+
     fn field(&mut self, name: &[u8]) -> Option<&mut String> {
         // Field names are not case-sensitive.
         Some(match name.to_ascii_lowercase().as_slice() {
@@ -96,7 +100,7 @@ impl Stanza {
     }
 
     /// The package; `None` for one that is not there.
-    fn into_details(self) -> Result<Option<PackageDetails>, String> {
+    pub(super) fn into_details(self) -> Result<Option<PackageDetails>, String> {
         if self.package.is_empty() {
             return Err("a stanza without Package is left out".to_owned());
         }
@@ -132,13 +136,13 @@ impl Stanza {
     }
 }
 
-struct Stanzas<R> {
+pub(super) struct Stanzas<R> {
     lines: Lines<R>,
     ended: bool,
 }
 
 impl<R: BufRead> Stanzas<R> {
-    fn new(reader: R) -> Self {
+    pub(super) fn new(reader: R) -> Self {
         Self { lines: Lines::new(reader), ended: false }
     }
 }

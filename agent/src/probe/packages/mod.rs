@@ -4,6 +4,7 @@
 mod apk;
 mod dpkg;
 mod lines;
+mod owners;
 mod rpm;
 
 use std::ffi::OsString;
@@ -13,6 +14,7 @@ use std::os::unix::fs::MetadataExt;
 
 use contracts::v1::{PackageDetails, asset_details::Details};
 
+pub use self::owners::{Owner, Owners};
 use super::{ProbeError, Scan};
 use crate::asset::ScannedAsset;
 use crate::host::HostRoot;

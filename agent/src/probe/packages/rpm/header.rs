@@ -12,7 +12,7 @@ const MAX_ENTRIES: u32 = 0xffff;
 const MAX_DATA_BYTES: u32 = 256 * 1024 * 1024;
 
 /// Tags that are read (rpmtag.h).
-pub(super) mod tag {
+pub(in crate::probe::packages) mod tag {
     pub const NAME: u32 = 1000;
     pub const VERSION: u32 = 1001;
     pub const RELEASE: u32 = 1002;
@@ -35,7 +35,7 @@ pub(super) mod tag {
 
 /// One value of an entry.
 #[derive(Debug, PartialEq)]
-pub(super) enum Value<'a> {
+pub(in crate::probe::packages) enum Value<'a> {
     /// Without its NUL, and cut to what is kept of any text.
     Text(&'a [u8]),
     Number(u64),

@@ -14,7 +14,8 @@ use std::os::unix::fs::MetadataExt;
 
 use contracts::v1::PackageDetails;
 
-use self::header::{Fault, Value, tag};
+use self::header::Fault;
+pub(super) use self::header::{Value, tag};
 use super::{Files, Found};
 use crate::probe::{ProbeError, is_absent};
 use crate::text::clean;
@@ -25,7 +26,7 @@ const FOLDERS: [&str; 3] = ["usr/lib/sysimage/rpm", "usr/share/rpm", "var/lib/rp
 /// How often a database that changes while it is read is read again.
 const ATTEMPTS: usize = 3;
 
-const TAGS: [u32; 14] = [
+const TAGS: [u32; 15] = [
     tag::NAME,
     tag::VERSION,
     tag::RELEASE,
@@ -39,6 +40,7 @@ const TAGS: [u32; 14] = [
     tag::URL,
     tag::ARCH,
     tag::SOURCE_RPM,
+    tag::PROVIDE_NAME,
     tag::LONG_SIZE,
 ];
 
@@ -53,8 +55,8 @@ fn broken(problem: &str) -> io::Error {
 
 /// Packages of one database.
 #[derive(Debug, Default)]
-struct Listed {
-    found: Found,
+pub(super) struct Listed {
+    pub(super) found: Found,
     /// Of each package its number, and whether it may be installed in several
     /// versions at once.
     order: Vec<(u32, bool)>,
@@ -63,20 +65,7 @@ struct Listed {
 pub(super) fn read(files: &dyn Files, found: &mut Found) -> Result<(), ProbeError> {
     for database in Database::find(files)? {
         let mut listed = database.read(files, &mut |listed: &mut Listed, number, header, length| {
-            match package(header, length) {
-                Ok((package, several)) => {
-                    listed
-                        .found
-                        .add(&database.path, plain_key(&package), package)
-                        .map_err(io::Error::other)?;
-                    listed.order.push((number, several));
-                }
-                Err(Fault::Read(error)) => return Err(error),
-                Err(Fault::Malformed(problem)) => {
-                    let warning = format!("{}: package {number} is left out: {problem}", database.path);
-                    listed.found.warn(warning);
-                }
-            }
+            add(listed, &database, number, header, length, &[], &mut |_, _, _| {})?;
             Ok(())
         })?;
         give_keys(&mut listed);
@@ -85,12 +74,37 @@ pub(super) fn read(files: &dyn Files, found: &mut Found) -> Result<(), ProbeErro
     Ok(())
 }
 
+/// Adds the package of a header; its place, or `None` if it is broken and left
+/// out. `on` is told what it has of the tags `also`.
+pub(super) fn add(
+    listed: &mut Listed,
+    database: &Database,
+    number: u32,
+    header: &mut dyn Read,
+    length: u64,
+    also: &[u32],
+    on: &mut dyn FnMut(u32, u32, Value<'_>),
+) -> io::Result<Option<usize>> {
+    match package(header, length, also, on) {
+        Ok((package, several)) => {
+            listed.found.add(&database.path, plain_key(&package), package).map_err(io::Error::other)?;
+            listed.order.push((number, several));
+            Ok(Some(listed.order.len() - 1))
+        }
+        Err(Fault::Read(error)) => Err(error),
+        Err(Fault::Malformed(problem)) => {
+            listed.found.warn(format!("{}: package {number} is left out: {problem}", database.path));
+            Ok(None)
+        }
+    }
+}
+
 /// The key is `rpm/name.architecture`. Packages that are made to be installed in
 /// several versions at once, as kernels and public keys are, have the version in
 /// it, always: so no key depends on what else is installed. Of others two can
 /// only be there while one replaces the other, or when that was cut off: then
 /// the one that came last has the key, and the older ones get their version.
-fn give_keys(listed: &mut Listed) {
+pub(super) fn give_keys(listed: &mut Listed) {
     let mut newest_first: Vec<usize> = (0..listed.order.len()).collect();
     newest_first.sort_by_key(|place| std::cmp::Reverse(listed.order[*place].0));
     let mut taken = BTreeSet::new();
@@ -110,14 +124,20 @@ fn plain_key(package: &PackageDetails) -> String {
 }
 
 /// The package, and whether it may be installed in several versions at once.
-fn package(header: &mut dyn Read, length: u64) -> Result<(PackageDetails, bool), Fault> {
+fn package(
+    header: &mut dyn Read,
+    length: u64,
+    also: &[u32],
+    on: &mut dyn FnMut(u32, u32, Value<'_>),
+) -> Result<(PackageDetails, bool), Fault> {
     let mut package =
         PackageDetails { manager: "rpm".to_owned(), status: "installed".to_owned(), ..Default::default() };
     let (mut version, mut release, mut epoch) = (String::new(), String::new(), None);
     let (mut vendor, mut source) = (String::new(), String::new());
     let mut several = false;
-    let wanted = [&TAGS[..], &[tag::PROVIDE_NAME]].concat();
+    let wanted = [&TAGS[..], also].concat();
     header::walk(header, length, &wanted, &mut |tag, place, value| match value {
+        value if also.contains(&tag) => on(tag, place, value),
         Value::Text(text) if tag == tag::PROVIDE_NAME => several |= allows_several(text),
         // Of translations the first is in the language C; others are one anyway.
         Value::Text(text) if place == 0 => {
@@ -224,7 +244,7 @@ impl Database {
 
     /// Reads it whole into a `T`; again if it changes meanwhile, as no lock is
     /// taken.
-    fn read<T: Default>(
+    pub(super) fn read<T: Default>(
         &self,
         files: &dyn Files,
         on: &mut dyn FnMut(&mut T, u32, &mut dyn Read, u64) -> io::Result<()>,
@@ -275,7 +295,7 @@ impl Database {
     }
 
     /// What tells one state of the database from another without reading it.
-    pub(super) fn state(&self, files: &dyn Files) -> Result<Vec<super::FileState>, ProbeError> {
+    fn state(&self, files: &dyn Files) -> Result<Vec<super::FileState>, ProbeError> {
         let mut state = Vec::new();
         for suffix in ["", "-wal", "-journal"] {
             let file = self.beside(files, suffix).map_err(ProbeError::read(&self.path))?;
