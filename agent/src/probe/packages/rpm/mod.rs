@@ -308,4 +308,4 @@ impl Database {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::probe) mod tests;

@@ -183,3 +183,61 @@ fn what_may_be_there_in_several_versions_says_so() {
         assert_eq!(allows_several(provides.as_bytes()), several, "{provides}");
     }
 }
+
+/// Written by SQLite with pages of 512 bytes: packages 1 to 8 and `long` in the
+/// database, `package2` deleted and `logged` added in the log alone.
+pub(crate) const SQLITE: &[u8] = include_bytes!("samples/rpmdb.sqlite");
+pub(crate) const SQLITE_LOG: &[u8] = include_bytes!("samples/rpmdb.sqlite-wal");
+/// Written by db5.3_load with pages of 512 bytes.
+pub(crate) const BERKELEY_DB: &[u8] = include_bytes!("samples/Packages");
+
+/// A database of SUSE with a few packages.
+pub(crate) fn suse() -> Vec<u8> {
+    let several = header(&[(tag::NAME, "kernel"), (tag::VERSION, "1"), (tag::PROVIDE_NAME, "kernel")]);
+    ndb(&[(1, package_named("a", "1")), (2, package_named("b", "2")), (5, several)])
+}
+
+#[test]
+fn what_is_committed_in_the_log_counts() {
+    let all = |numbers: &[u32], more: &[&str]| {
+        let numbered = numbers.iter().map(|number| format!("rpm/package{number}.noarch"));
+        let mut all: Vec<String> =
+            numbered.chain(more.iter().map(|name| format!("rpm/{name}.noarch"))).collect();
+        all.sort();
+        all
+    };
+    let without_log = all(&[1, 2, 3, 4, 5, 6, 7, 8], &["long"]);
+    let with_log = all(&[1, 3, 4, 5, 6, 7, 8], &["long", "logged"]);
+    let mut changed = SQLITE_LOG.to_vec();
+    changed[100] ^= 1;
+    for (log, expected) in [
+        (None, &without_log),
+        (Some(SQLITE_LOG), &with_log),
+        // Cut off, changed, of another age or empty: there is no commit.
+        (Some(&SQLITE_LOG[..SQLITE_LOG.len() - 1]), &without_log),
+        (Some(&changed), &without_log),
+        (Some(&[&SQLITE_LOG[..16], b"othersalt", &SQLITE_LOG[25..]].concat()), &without_log),
+        (Some(b""), &without_log),
+        (Some(&[0; 4096]), &without_log),
+        // What follows the last commit is left from before.
+        (Some(&[SQLITE_LOG, &SQLITE_LOG[32..]].concat()), &with_log),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), "var/lib/rpm/rpmdb.sqlite", SQLITE);
+        if let Some(log) = log {
+            write(root.path(), "var/lib/rpm/rpmdb.sqlite-wal", log);
+        }
+        assert_eq!(&keys(root.path()).unwrap(), expected);
+    }
+}
+
+#[test]
+fn pages_in_a_circle_have_an_end() {
+    for page in 0..SQLITE.len() / 512 {
+        let root = tempfile::tempdir().unwrap();
+        // Every page a copy of the root of the table, whichever that is.
+        let copies = SQLITE[512 * page..512 * (page + 1)].repeat(SQLITE.len() / 512 - 1);
+        write(root.path(), "var/lib/rpm/rpmdb.sqlite", &[&SQLITE[..512], &copies].concat());
+        assert!(keys(root.path()).is_err() || page > 0);
+    }
+}
