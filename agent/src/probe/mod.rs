@@ -204,7 +204,7 @@ impl Probe {
 pub fn all(context: &Context) -> Vec<Probe> {
     use AssetKind as Kind;
     use Cadence::{Full, Prompt};
-    let sockets = sockets::Sockets::new(context.known_sockets.iter().cloned());
+    let sockets = sockets::Sockets::new(context.known_sockets.iter().cloned(), |_, _| None);
     vec![
         Probe::new("node", Kind::Node, Full, node::WATCHED, node::scan),
         Probe::new("disks", Kind::Disk, Full, disks::WATCHED, disks::scan),

@@ -188,7 +188,7 @@ struct DropIns(HashMap<String, BTreeMap<String, String>>);
 
 impl DropIns {
     fn read(&mut self, host: &HostRoot, unit: &str, folder: &str) -> Result<(), ProbeError> {
-        if unit_type(unit).is_none() {
+        if unit_type(unit).is_none() && !TYPES.contains(&unit) {
             return Ok(());
         }
         for name in unless_absent(folder, host.list(folder))? {
@@ -201,6 +201,26 @@ impl DropIns {
         Ok(())
     }
 
+    /// Those of a unit by their names: of `a-b.service` those in `a-b.service.d`,
+    /// `a-.service.d` and `service.d`; where two have one name, the one in the
+    /// first of these counts (systemd.unit(5)).
+    fn by_name(&self, unit: &str) -> BTreeMap<&str, &str> {
+        let mut folders = vec![unit.to_owned()];
+        if let Some((stem, suffix)) = unit.rsplit_once('.') {
+            if let Some((template, _)) = stem.split_once('@') {
+                folders.push(format!("{template}@.{suffix}"));
+            }
+            let dashes = stem.char_indices().rev().filter(|(_, character)| *character == '-');
+            folders.extend(dashes.map(|(at, _)| format!("{}.{suffix}", &stem[..=at])));
+            folders.push(suffix.to_owned());
+        }
+        let mut files = BTreeMap::new();
+        for (name, path) in folders.iter().filter_map(|folder| self.0.get(folder)).flatten() {
+            files.entry(name.as_str()).or_insert(path.as_str());
+        }
+        files
+    }
+
     /// Reads them in the order of their names, wherever they stand
     /// (systemd.unit(5)).
     fn apply(
@@ -210,7 +230,7 @@ impl DropIns {
         into: &mut UnitFile,
         warnings: &mut Vec<String>,
     ) -> Result<(), ProbeError> {
-        for path in self.0.get(unit).into_iter().flat_map(BTreeMap::values) {
+        for path in self.by_name(unit).into_values() {
             match host.read(path, MAX_UNIT_BYTES) {
                 Ok(text) => read_unit_file(into, &text),
                 Err(error) if is_absent(&error) => {}
@@ -224,8 +244,7 @@ impl DropIns {
     }
 
     fn of(&self, unit: &str) -> Vec<String> {
-        let mut paths: Vec<String> =
-            self.0.get(unit).map(|files| files.values().cloned().collect()).unwrap_or_default();
+        let mut paths: Vec<String> = self.by_name(unit).into_values().map(str::to_owned).collect();
         paths.sort();
         paths
     }

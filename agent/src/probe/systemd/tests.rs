@@ -119,3 +119,67 @@ fn a_node_without_systemd_has_no_units() {
     let root = tempfile::tempdir().unwrap();
     assert!(scan(&HostRoot::new(root.path()).unwrap()).unwrap().assets.is_empty());
 }
+
+fn unit(root: &tempfile::TempDir, name: &str) -> ScannedAsset {
+    let scan = scan(&HostRoot::new(root.path()).unwrap()).unwrap();
+    scan.assets.into_iter().find(|asset| asset.natural_key == name).unwrap()
+}
+
+#[test]
+fn timers_sockets_and_paths_say_what_they_start_and_when() {
+    let root = tempfile::tempdir().unwrap();
+    let system = root.path().join("etc/systemd/system");
+    let write = |path: &str, text: &str| {
+        let path = system.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("backup.timer", "[Timer]\nOnCalendar=daily\nOnBootSec=5min\n");
+    write("named.timer", "[Timer]\nOnCalendar=daily\nUnit=other.service\n");
+    write("backup.timer.d/20-b.conf", "[Timer]\nOnCalendar=\nOnCalendar=hourly\n");
+    write("backup.timer.d/10-a.conf", "[Timer]\nOnCalendar=weekly\n");
+    write("app.socket", "[Socket]\nListenStream=80\n");
+    write("each.socket", "[Socket]\nAccept=yes\n");
+    write("other.socket", "[Socket]\nService=app.service\n");
+    write("spool.path", "[Path]\nPathExists=/x\n");
+    write("template@.timer", "[Timer]\nUnit=x@%i.service\n");
+    write("my-app.service", "[Service]\nUser=one\nExecStart=/bin/x --token=secret\n");
+    write("my-.service.d/10-user.conf", "[Service]\nUser=two\n");
+    write("service.d/10-user.conf", "[Service]\nUser=three\n");
+    write("service.d/20-user.conf", "[Unit]\nDescription=of all\n");
+    write("off.timer", "");
+    symlink("/etc/systemd/system/backup.timer", system.join("alias.timer")).unwrap();
+    for (name, starts, schedule) in [
+        ("backup.timer", "backup.service", &["OnCalendar=hourly"][..]),
+        ("named.timer", "other.service", &["OnCalendar=daily"]),
+        ("alias.timer", "backup.service", &["OnCalendar=daily", "OnBootSec=5min"]),
+        ("app.socket", "app.service", &[]),
+        ("each.socket", "each@.service", &[]),
+        ("other.socket", "app.service", &[]),
+        ("spool.path", "spool.service", &[]),
+        ("template@.timer", "x@%i.service", &[]),
+        ("off.timer", "", &[]),
+        ("my-app.service", "", &[]),
+    ] {
+        let asset = unit(&root, name);
+        let Details::SystemdUnit(details) = &asset.details else { panic!("no unit") };
+        assert_eq!(
+            (details.starts.as_str(), &details.schedule[..]),
+            (starts, &schedule.iter().map(|&line| line.to_owned()).collect::<Vec<_>>()[..]),
+            "{name}"
+        );
+        let related: Vec<&str> =
+            asset.relations.iter().map(|relation| relation.natural_key.as_str()).collect();
+        let expected = if starts.is_empty() || starts.contains('%') { vec![] } else { vec![starts] };
+        assert_eq!(related, expected, "{name}");
+        assert!(asset.relations.iter().all(|relation| relation.r#type() == RelationType::Starts));
+    }
+    let asset = unit(&root, "my-app.service");
+    let Details::SystemdUnit(details) = &asset.details else { panic!("no unit") };
+    assert_eq!((details.user.as_str(), details.description.as_str()), ("two", "of all"));
+    assert_eq!(
+        details.drop_ins,
+        ["/etc/systemd/system/my-.service.d/10-user.conf", "/etc/systemd/system/service.d/20-user.conf"]
+    );
+    assert!(!format!("{asset:?}").contains("secret"));
+}
