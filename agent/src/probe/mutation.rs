@@ -126,7 +126,7 @@ fn accounts() {
     std::fs::write(root.path().join("etc/passwd"), users).unwrap();
     let host = HostRoot::new(root.path()).unwrap();
     let sudoers = b"User_Alias A = alice, !%sudo : B = #0, %#27\nA, !B ALL=(ALL:ALL) NOPASSWD: ALL\n\
-        \"a b\", %\"c\", +n, %:g h\\\n = x\n@include \"sudoers\"\n#includedir sudoers.d\nDefaults:alice x\n";
+        \"a b\", \"%c d\", +n, %:g h\\\n = x\n@include \"sudoers\"\n#includedir sudoers.d\nDefaults:alice x\n";
     survives(&[sudoers], |bytes| {
         std::fs::write(root.path().join("etc/sudoers"), bytes).unwrap();
         let _ = super::accounts::scan_users(&host);

@@ -163,7 +163,7 @@ fn entries_of_sudoers_apply_to_those_they_name() {
         ("al\\\nice ALL = \\\n ALL\n", "alice", &["alice"]),
         ("# comment \\\nalice ALL=ALL\n", "alice", &["alice"]),
         ("\"alice\" ALL=ALL\n", "alice", &["alice"]),
-        ("%\"sudo\" ALL=ALL\n", "alice", &["%sudo"]),
+        ("\"%sudo\" ALL=ALL\n", "alice", &["%sudo"]),
         ("al\\ice ALL=ALL\r\n", "alice", &["alice"]),
         ("Defaults:alice !authenticate, secure_path=/bin\nDefaults env_reset\n", "alice", &[]),
         ("Cmnd_Alias X = /bin/x\nRunas_Alias alice = a\nHost_Alias H=h\n", "alice", &[]),

@@ -162,25 +162,13 @@ impl Reader<'_> {
             self.0 = rest;
             who_of(quoted, true)?
         } else {
-            // `%"domain users"` is the same as `"%domain users"`.
-            let sign = self.0.chars().next().filter(|sign| "%+".contains(*sign));
-            match sign.and_then(|sign| self.0.strip_prefix(sign)?.strip_prefix('"')) {
-                Some(rest) => {
-                    let (quoted, rest) = rest.split_once('"')?;
-                    self.0 = rest;
-                    who_of(&format!("{}{quoted}", sign.unwrap_or_default()), true)?
-                }
-                None => {
-                    let is_id = self.0.starts_with('#') || self.0.starts_with("%#");
-                    let word = self.word(&[',', '=', ':', '!', '(', ')']);
-                    // A pound sign that no number follows begins a comment.
-                    if is_id && !word.trim_start_matches(['%', '#']).starts_with(|c: char| c.is_ascii_digit())
-                    {
-                        return None;
-                    }
-                    who_of(&word, false)?
-                }
+            let is_id = self.0.starts_with('#') || self.0.starts_with("%#");
+            let word = self.word(&[',', '=', ':', '!', '(', ')']);
+            // A pound sign that no number follows begins a comment.
+            if is_id && !word.trim_start_matches(['%', '#']).starts_with(|c: char| c.is_ascii_digit()) {
+                return None;
             }
+            who_of(&word, false)?
         };
         Some(Item { negated, who })
     }
