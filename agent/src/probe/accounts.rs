@@ -92,7 +92,7 @@ fn read_passwords(
         Err(error) if is_absent(&error) => Ok(Some(HashMap::new())),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
             warnings.push(format!(
-                "{SHADOW}: permission denied, needs root: whether passwords let users in is not known"
+                "/{SHADOW}: permission denied, needs root: whether passwords let users in is not known"
             ));
             Ok(None)
         }

@@ -14,6 +14,7 @@ mod pem;
 mod tests;
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 
@@ -45,7 +46,8 @@ const FOLDERS: [(&str, usize); 23] = [
     ("etc/ssl/private", 1),
     ("usr/local/share/ca-certificates", 2),
     ("var/lib/kubelet/pki", 1),
-    ("var/lib/rabbitmq", 1),
+    // Not below: that is its data.
+    ("var/lib/rabbitmq", 0),
     // Not below: beside them is the folder of the runtime, with all containers.
     ("var/lib/rancher/k3s/agent", 0),
     ("var/lib/rancher/k3s/agent/tls", 2),
@@ -156,24 +158,26 @@ impl Search<'_> {
 
     fn names(&mut self, folder: &str) -> Result<Vec<String>, ProbeError> {
         match self.host.list(folder) {
-            Ok(names) => Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect()),
+            Ok(names) => Ok(texts(names)),
             Err(error) => self.left_out(folder, error).map(|()| Vec::new()),
         }
     }
 
     fn folder(&mut self, folder: &str, levels: usize) -> Result<(), ProbeError> {
-        let names = self.names(folder)?;
-        let links: HashMap<String, PathBuf> = match self.host.links(folder) {
-            Ok(links) => links
-                .into_iter()
-                .filter_map(|(name, target)| {
-                    let name = name.into_string().ok()?;
-                    let target = resolve(Path::new(&format!("{folder}/{name}")), Path::new(&target));
-                    Some((name, target))
-                })
-                .collect(),
-            Err(error) => self.left_out(folder, error).map(|()| HashMap::new())?,
-        };
+        let (names, links) =
+            match self.host.list(folder).and_then(|names| Ok((names, self.host.links(folder)?))) {
+                Ok(found) => found,
+                Err(error) => return self.left_out(folder, error),
+            };
+        let names = texts(names);
+        let links: HashMap<String, PathBuf> = links
+            .into_iter()
+            .filter_map(|(name, target)| {
+                let name = name.into_string().ok()?;
+                let target = resolve(Path::new(&format!("{folder}/{name}")), Path::new(&target));
+                Some((name, target))
+            })
+            .collect();
         let superseded = |name: &str| names.iter().any(|current| is_older_than_current(name, current));
         for name in &names {
             self.visited += 1;
@@ -253,6 +257,11 @@ impl Search<'_> {
         }
         Ok(())
     }
+}
+
+/// A name that is no text can neither be shown nor opened by what is shown.
+fn texts(names: Vec<OsString>) -> Vec<String> {
+    names.into_iter().filter_map(|name| name.into_string().ok()).collect()
 }
 
 fn has_suffix(name: &str) -> bool {

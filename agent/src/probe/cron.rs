@@ -60,11 +60,8 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
         found.crontab(&format!("{SYSTEM_FOLDER}/{name}"), Users::InLines)?;
     }
     for folder in USER_FOLDERS {
-        // `tmp.…` is one that is being edited.
-        for name in found.names(folder)?.into_iter().filter(|name| !name.starts_with(['.', '#'])) {
-            if !name.starts_with("tmp.") {
-                found.crontab(&format!("{folder}/{name}"), Users::All(&name))?;
-            }
+        for name in found.names(folder)?.into_iter().filter(|name| is_user_crontab(name)) {
+            found.crontab(&format!("{folder}/{name}"), Users::All(&name))?;
         }
     }
     if let Some(text) = found.read(ANACRONTAB)? {
@@ -154,6 +151,14 @@ impl Found<'_> {
         let details = CronEntryDetails { path, schedule: job.schedule, user: job.user, script };
         self.scan.assets.push(ScannedAsset::new(key, name, Details::CronEntry(details)));
     }
+}
+
+/// `tmp.…` is one that is being edited; the others are folders: of cron itself,
+/// of at(1), and where SUSE notes when it last ran the scripts.
+fn is_user_crontab(name: &str) -> bool {
+    !name.starts_with(['.', '#'])
+        && !name.starts_with("tmp.")
+        && !["atjobs", "atspool", "crontabs", "lastrun", "tabs"].contains(&name)
 }
 
 /// run-parts(8) runs what may be executed. What may not be opened is taken to

@@ -234,3 +234,55 @@ fn scripts_are_those_that_run_parts_would_run() {
     }
     assert_eq!(found, expected);
 }
+
+#[test]
+fn lines_of_crontabs_are_jobs_where_crontab_takes_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("crontab");
+    let root = tempfile::tempdir().unwrap();
+    let spool = root.path().join("var/spool/cron/crontabs");
+    fs::create_dir_all(&spool).unwrap();
+    let host = HostRoot::new(root.path()).unwrap();
+    let takes = |line: &str| {
+        fs::write(&file, format!("{line}\n")).unwrap();
+        Command::new("crontab").arg("-n").arg(&file).output().map(|output| output.status.success())
+    };
+    match (takes("* * * * * x"), takes("nonsense x")) {
+        (Ok(true), Ok(false)) => {}
+        // Others than Debian's install what they are given.
+        other => {
+            println!("SKIPPED: no crontab here that only checks: {other:?}");
+            return;
+        }
+    }
+    for line in [
+        "5 4 * * * x",
+        "5 4 * * mon-fri x",
+        "5 4 1,15 jan,FEB Sun x",
+        "*/15 0-23/2 * * 0-7 x",
+        "0 0 31 12 7 x",
+        "@reboot x",
+        "@annually x",
+        "@midnight x",
+        "60 * * * * x",
+        "* 24 * * * x",
+        "* * 0 * * x",
+        "* * 32 * * x",
+        "* * * 13 * x",
+        "* * * * 8 x",
+        "jan * * * * x",
+        "* * * mon * x",
+        "1-2-3 * * * * x",
+        "1,,2 * * * * x",
+        "-1 * * * * x",
+        "+1 * * * * x",
+        "a * * * * x",
+        "*/x * * * * x",
+        "@never x",
+        "1 2 3",
+    ] {
+        let expected = takes(line).unwrap();
+        fs::write(spool.join("alice"), format!("{line}\n")).unwrap();
+        assert_eq!(scan_below("cron", &host).assets.len() == 1, expected, "{line}");
+    }
+}

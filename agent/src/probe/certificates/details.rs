@@ -7,6 +7,7 @@ use contracts::v1::CertificateDetails;
 use prost_types::Timestamp;
 use sha2::{Digest, Sha256};
 use x509_parser::certificate::X509Certificate;
+use x509_parser::der_parser::asn1_rs::Oid;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
@@ -190,7 +191,7 @@ fn usages(certificate: &X509Certificate<'_>) -> Vec<String> {
     ];
     let mut usages: Vec<String> =
         known.iter().filter(|(is_given, _)| *is_given).map(|(_, name)| (*name).to_owned()).collect();
-    usages.extend(usage.other.iter().map(|oid| oid.to_id_string()));
+    usages.extend(usage.other.iter().map(Oid::to_id_string));
     usages.sort();
     usages.dedup();
     usages

@@ -108,9 +108,7 @@ fn crontab_job(line: &str, users: Users<'_>) -> Option<Job> {
 
 fn anacron_job(line: &str) -> Option<Job> {
     let mut words = line.split_whitespace();
-    let (period, delay) = (words.next()?, words.next()?);
-    // A name and a command.
-    (words.next()?, words.next()?);
+    let (period, delay, _name, _command) = (words.next()?, words.next()?, words.next()?, words.next()?);
     delay.parse::<u32>().ok()?;
     let schedule = if period.starts_with('@') {
         WORDS.contains(&period).then(|| period.to_owned())?
