@@ -1,6 +1,9 @@
 //! The probes: each finds the assets of one kind. A probe is a pure parser over
 //! file contents and a thin reader below the host root.
 
+mod accounts;
+mod certificates;
+mod cron;
 mod disks;
 mod filesystems;
 mod modules;
@@ -201,7 +204,7 @@ impl Probe {
 pub fn all(context: &Context) -> Vec<Probe> {
     use AssetKind as Kind;
     use Cadence::{Full, Prompt};
-    let sockets = sockets::Sockets::new(context.known_sockets.iter().cloned());
+    let sockets = sockets::Sockets::new(context.known_sockets.iter().cloned(), |_, _| None);
     vec![
         Probe::new("node", Kind::Node, Full, node::WATCHED, node::scan),
         Probe::new("disks", Kind::Disk, Full, disks::WATCHED, disks::scan),
@@ -214,6 +217,10 @@ pub fn all(context: &Context) -> Vec<Probe> {
         Probe::new("sockets", Kind::ListeningSocket, Prompt, sockets::WATCHED, move |host| {
             sockets.scan(host)
         }),
+        Probe::new("cron", Kind::CronEntry, Full, cron::WATCHED, cron::scan),
+        Probe::new("users", Kind::User, Full, accounts::WATCHED_BY_USERS, accounts::scan_users),
+        Probe::new("groups", Kind::Group, Full, accounts::WATCHED_BY_GROUPS, accounts::scan_groups),
+        Probe::new("certificates", Kind::Certificate, Full, certificates::WATCHED, certificates::scan),
     ]
 }
 

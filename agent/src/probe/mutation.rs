@@ -139,6 +139,8 @@ fn sockets() {
 fn units() {
     let unit = b"[Unit]\nDescription=a \\\n b\n[Install]\nWantedBy=x.target\nAlias=y.service\n";
     scans("systemd", "etc/systemd/system/x.service", &[unit]);
+    let timer = b"[Timer]\nOnCalendar=Mon..Fri 10:00\nOnBootSec=\nOnClockChange=yes\nUnit=a@%i.service\n";
+    scans("systemd", "etc/systemd/system/x.timer", &[timer]);
 }
 
 #[test]
@@ -156,4 +158,54 @@ fn machine() {
     scans("node", "etc/os-release", &[b"PRETTY_NAME=\"a \\\" b\"\nID=debian\nVERSION_ID='12'\n"]);
     scans("node", "proc/stat", &[b"cpu 1 2\nbtime 1795449368\n"]);
     scans("node", "proc/meminfo", &[b"MemTotal:       24684084 kB\n"]);
+}
+
+#[test]
+fn accounts() {
+    let users = b"root:x:0:0:root:/root:/bin/sh\n+nis::::::\nalice::1000:27:A,,,:/home/alice:\n";
+    scans("users", "etc/passwd", &[users]);
+    scans("groups", "etc/group", &[b"root:x:0:\nsudo:x:27:alice,bob\n"]);
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(root.path().join("etc")).unwrap();
+    std::fs::write(root.path().join("etc/passwd"), users).unwrap();
+    let host = HostRoot::new(root.path()).unwrap();
+    let sudoers = b"User_Alias A = alice, !%sudo : B = #0, %#27\nA, !B ALL=(ALL:ALL) NOPASSWD: ALL\n\
+        \"a b\", \"%c d\", +n, %:g h\\\n = x\n@include \"sudoers\"\n#includedir sudoers.d\nDefaults:alice x\n";
+    survives(&[sudoers], |bytes| {
+        std::fs::write(root.path().join("etc/sudoers"), bytes).unwrap();
+        let _ = super::accounts::scan_users(&host);
+    });
+    survives(&[b"root:!:1::::::\nalice:$y$x:1::::::\n"], |bytes| {
+        std::fs::write(root.path().join("etc/shadow"), bytes).unwrap();
+        assert_eq!(super::accounts::scan_users(&host).unwrap().assets.len(), 2);
+    });
+}
+
+#[test]
+fn jobs_of_cron() {
+    let crontab =
+        b"SHELL=/bin/sh\n17 */2 1-5,7 jan mon-fri root x\n@daily root y\n\"A\"=b\n-0~9 ~ * * * root z\n";
+    scans("cron", "etc/crontab", &[crontab]);
+    scans("cron", "var/spool/cron/crontabs/alice", &[crontab]);
+    scans("cron", "etc/anacrontab", &[b"1\t5\tcron.daily\tnice x\n@monthly 45 m x\n"]);
+}
+
+#[test]
+fn certificates() {
+    let pem = include_bytes!("certificates/samples.pem");
+    scans("certificates", "etc/etcd/a.pem", &[pem]);
+    let body: Vec<u8> = pem
+        .split(|&byte| byte == b'\n')
+        .skip(1)
+        .take_while(|line| !line.starts_with(b"-"))
+        .flatten()
+        .copied()
+        .collect();
+    let der = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, body).unwrap();
+    scans("certificates", "etc/etcd/a.der", &[&der]);
+    scans(
+        "certificates",
+        "etc/kubernetes/a.conf",
+        &[b"user:\n  client-certificate-data: LS0tLS1CRUdJTg==\n"],
+    );
 }

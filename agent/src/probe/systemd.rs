@@ -7,9 +7,9 @@ mod unit_file;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use contracts::v1::{SystemdUnitDetails, asset_details::Details};
+use contracts::v1::{AssetKind, RelationType, SystemdUnitDetails, asset_details::Details};
 
-use self::unit_file::{UnitFile, parse_unit_file};
+use self::unit_file::{UnitFile, read_unit_file};
 use super::{ProbeError, Scan, is_absent, unless_absent};
 use crate::asset::ScannedAsset;
 use crate::host::HostRoot;
@@ -87,10 +87,14 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
         }
     }
     for (name, found) in units {
-        let (unit, empty) = match host.read(&found.path, MAX_UNIT_BYTES) {
-            Ok(text) => (parse_unit_file(&text), text.is_empty()),
+        let mut unit = UnitFile::default();
+        let empty = match host.read(&found.path, MAX_UNIT_BYTES) {
+            Ok(text) => {
+                read_unit_file(&mut unit, &text);
+                text.is_empty()
+            }
             // Masked by a link to /dev/null, which is no regular file.
-            Err(_) if found.is_masked() => (UnitFile::default(), true),
+            Err(_) if found.is_masked() => true,
             // A link that leads nowhere: systemd has no such unit either.
             Err(error) if is_absent(&error) => {
                 scan.warnings.push(format!("cannot read {}: {error}", found.path));
@@ -100,10 +104,14 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
             // at least that the unit is there.
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 scan.warnings.push(format!("cannot read {}: {error}", found.path));
-                (UnitFile::default(), false)
+                false
             }
             Err(error) => return Err(ProbeError::read(&found.path)(error)),
         };
+        if !empty {
+            drop_ins.apply(host, &name, &mut unit, &mut scan.warnings)?;
+        }
+        let starts = if empty { String::new() } else { starts(&name, &found, &unit) };
         let details = SystemdUnitDetails {
             r#type: unit_type(&name).unwrap_or_default().to_owned(),
             enablement: enablement(&name, &found, &unit, empty, &links).to_owned(),
@@ -111,11 +119,35 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
             path: format!("/{}", found.path),
             drop_ins: drop_ins.of(&name),
             unit: name.clone(),
-            ..SystemdUnitDetails::default()
+            schedule: unit.schedule,
+            starts: starts.clone(),
+            user: unit.user,
         };
-        scan.assets.push(ScannedAsset::new(name.clone(), name, Details::SystemdUnit(details)));
+        let mut asset = ScannedAsset::new(name.clone(), name, Details::SystemdUnit(details));
+        // With a specifier (systemd.unit(5)) it is the name of no unit yet.
+        if !starts.is_empty() && !starts.contains('%') {
+            asset = asset.related(RelationType::Starts, AssetKind::SystemdUnit, starts);
+        }
+        scan.assets.push(asset);
     }
     Ok(scan)
+}
+
+/// Unit that a timer, path or socket starts: the one that it names, else its
+/// namesake (systemd.timer(5), systemd.path(5), systemd.socket(5)); empty for
+/// others.
+fn starts(name: &str, found: &Found, unit: &UnitFile) -> String {
+    if !unit.starts.is_empty() {
+        return unit.starts.clone();
+    }
+    // An alias is the unit that it leads to.
+    let name = found.target.as_deref().map_or_else(|| name.to_owned(), base_name);
+    match (name.rsplit_once('.'), unit.accepts) {
+        (Some((stem, "timer" | "path")), _) | (Some((stem, "socket")), false) => format!("{stem}.service"),
+        // One for each connection.
+        (Some((stem, "socket")), true) => format!("{}@.service", stem.trim_end_matches('@')),
+        _ => String::new(),
+    }
 }
 
 /// A name in a folder of unit files.
@@ -156,7 +188,7 @@ struct DropIns(HashMap<String, BTreeMap<String, String>>);
 
 impl DropIns {
     fn read(&mut self, host: &HostRoot, unit: &str, folder: &str) -> Result<(), ProbeError> {
-        if unit_type(unit).is_none() {
+        if unit_type(unit).is_none() && !TYPES.contains(&unit) {
             return Ok(());
         }
         for name in unless_absent(folder, host.list(folder))? {
@@ -169,9 +201,50 @@ impl DropIns {
         Ok(())
     }
 
+    /// Those of a unit by their names: of `a-b.service` those in `a-b.service.d`,
+    /// `a-.service.d` and `service.d`; where two have one name, the one in the
+    /// first of these counts (systemd.unit(5)).
+    fn by_name(&self, unit: &str) -> BTreeMap<&str, &str> {
+        let mut folders = vec![unit.to_owned()];
+        if let Some((stem, suffix)) = unit.rsplit_once('.') {
+            if let Some((template, _)) = stem.split_once('@') {
+                folders.push(format!("{template}@.{suffix}"));
+            }
+            let dashes = stem.char_indices().rev().filter(|(_, character)| *character == '-');
+            folders.extend(dashes.map(|(at, _)| format!("{}.{suffix}", &stem[..=at])));
+            folders.push(suffix.to_owned());
+        }
+        let mut files = BTreeMap::new();
+        for (name, path) in folders.iter().filter_map(|folder| self.0.get(folder)).flatten() {
+            files.entry(name.as_str()).or_insert(path.as_str());
+        }
+        files
+    }
+
+    /// Reads them in the order of their names, wherever they stand
+    /// (systemd.unit(5)).
+    fn apply(
+        &self,
+        host: &HostRoot,
+        unit: &str,
+        into: &mut UnitFile,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), ProbeError> {
+        for path in self.by_name(unit).into_values() {
+            match host.read(path, MAX_UNIT_BYTES) {
+                Ok(text) => read_unit_file(into, &text),
+                Err(error) if is_absent(&error) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                    warnings.push(format!("cannot read {path}: {error}"));
+                }
+                Err(error) => return Err(ProbeError::read(path)(error)),
+            }
+        }
+        Ok(())
+    }
+
     fn of(&self, unit: &str) -> Vec<String> {
-        let mut paths: Vec<String> =
-            self.0.get(unit).map(|files| files.values().cloned().collect()).unwrap_or_default();
+        let mut paths: Vec<String> = self.by_name(unit).into_values().map(str::to_owned).collect();
         paths.sort();
         paths
     }
@@ -210,132 +283,4 @@ fn base_name(path: &Path) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-    use std::os::unix::fs::symlink;
-
-    fn node() -> tempfile::TempDir {
-        let root = tempfile::tempdir().unwrap();
-        let write = |path: &str, text: &str| {
-            let path = root.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        };
-        let link = |path: &str, target: &str| {
-            let path = root.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            symlink(target, path).unwrap();
-        };
-        let install = "[Install]\nWantedBy=multi-user.target\n";
-        write(
-            "usr/lib/systemd/system/ssh.service",
-            &format!("[Unit]\nDescription=vendor\n{install}Alias=sshd.service\n"),
-        );
-        write("etc/systemd/system/ssh.service", &format!("[Unit]\nDescription=ours\n{install}"));
-        link("etc/systemd/system/multi-user.target.wants/ssh.service", "/usr/lib/systemd/system/ssh.service");
-        write("usr/lib/systemd/system/off.service", install);
-        write("usr/lib/systemd/system/getty@.service", install);
-        link(
-            "etc/systemd/system/getty.target.wants/getty@tty1.service",
-            "/lib/systemd/system/getty@.service",
-        );
-        write("usr/lib/systemd/system/plain.target", "[Unit]\nDescription=plain\n");
-        link("usr/lib/systemd/system/x.target.wants/plain.target", "../plain.target");
-        write("usr/lib/systemd/system/also.service", "[Install]\nAlso=off.service\n");
-        link("usr/lib/systemd/system/gone.service", "/dev/null");
-        write("usr/lib/systemd/system/hollow.service", "");
-        link("usr/lib/systemd/system/default.target", "plain.target");
-        write("usr/lib/systemd/system/time.service", "[Install]\nAlias=dbus-time.service\n");
-        link("etc/systemd/system/dbus-time.service", "/lib/systemd/system/time.service");
-        link("etc/systemd/system/custom.target", "/lib/systemd/system/plain.target");
-        write("etc/systemd/system/ssh.service.d/b.conf", "[Service]\n");
-        write("usr/lib/systemd/system/ssh.service.d/a.conf", "[Service]\n");
-        write("usr/lib/systemd/system/ssh.service.d/b.conf", "[Service]\n");
-        write("usr/lib/systemd/system/ssh.service.d/notes.txt", "");
-        write("usr/lib/systemd/system/README", "no unit");
-        fs::create_dir_all(root.path().join("dev")).unwrap();
-        symlink("usr/lib", root.path().join("lib")).unwrap();
-        root
-    }
-
-    #[test]
-    fn enablement_is_as_systemctl_says() {
-        let root = node();
-        let scan = scan(&HostRoot::new(root.path()).unwrap()).unwrap();
-        let states: BTreeMap<&str, (&str, &str)> = scan
-            .assets
-            .iter()
-            .map(|asset| match &asset.details {
-                Details::SystemdUnit(unit) => {
-                    (unit.unit.as_str(), (unit.enablement.as_str(), unit.r#type.as_str()))
-                }
-                other => panic!("not a unit: {other:?}"),
-            })
-            .collect();
-        let expected = BTreeMap::from([
-            ("also.service", ("indirect", "service")),
-            ("custom.target", ("alias", "target")),
-            ("dbus-time.service", ("alias", "service")),
-            ("default.target", ("alias", "target")),
-            ("getty@.service", ("enabled", "service")),
-            ("gone.service", ("masked", "service")),
-            ("hollow.service", ("masked", "service")),
-            ("off.service", ("disabled", "service")),
-            ("plain.target", ("static", "target")),
-            ("ssh.service", ("enabled", "service")),
-            ("time.service", ("enabled", "service")),
-        ]);
-        assert_eq!(states, expected);
-    }
-
-    #[test]
-    fn the_first_folder_wins_and_drop_ins_add_up() {
-        let root = node();
-        let scan = scan(&HostRoot::new(root.path()).unwrap()).unwrap();
-        let ssh = scan.assets.iter().find(|asset| asset.natural_key == "ssh.service").unwrap();
-        let Details::SystemdUnit(ssh) = &ssh.details else { panic!("no unit") };
-        assert_eq!(
-            (ssh.description.as_str(), ssh.path.as_str()),
-            ("ours", "/etc/systemd/system/ssh.service")
-        );
-        assert_eq!(
-            ssh.drop_ins,
-            ["/etc/systemd/system/ssh.service.d/b.conf", "/usr/lib/systemd/system/ssh.service.d/a.conf"]
-        );
-    }
-
-    #[test]
-    fn what_cannot_be_read_fails_the_probe_and_what_is_not_there_does_not() {
-        // A name longer than any can be: neither there nor absent.
-        let unreadable = "x".repeat(300);
-        for path in [
-            "usr/lib/systemd/system/a.service",
-            "usr/lib/systemd/system/ssh.service.d",
-            "etc/systemd/system/a.target.wants",
-        ] {
-            for (target, readable) in [(unreadable.as_str(), false), ("nowhere", true)] {
-                let root = node();
-                let link = root.path().join(path);
-                let _ = fs::remove_dir_all(&link);
-                symlink(target, link).unwrap();
-                match scan(&HostRoot::new(root.path()).unwrap()) {
-                    Ok(scan) => {
-                        assert!(readable, "{path}");
-                        assert_eq!((scan.assets.len(), scan.warnings.len() < 2), (11, true), "{path}");
-                    }
-                    Err(error) => {
-                        assert!(!readable, "{error}");
-                        assert!(error.to_string().starts_with(&format!("cannot read {path}:")), "{error}");
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_node_without_systemd_has_no_units() {
-        let root = tempfile::tempdir().unwrap();
-        assert!(scan(&HostRoot::new(root.path()).unwrap()).unwrap().assets.is_empty());
-    }
-}
+mod tests;

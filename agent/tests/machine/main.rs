@@ -5,9 +5,12 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod packages;
+mod accounts;
+mod certificates;
+mod sockets;
+mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{TcpListener, UdpSocket};
 use std::process::Command;
 
 use agent::host::HostRoot;
@@ -15,11 +18,16 @@ use agent::probe::{self, Scan};
 use contracts::v1::asset_details::Details;
 
 fn scan(name: &str) -> Scan {
+    scan_below(name, &HostRoot::new("/").unwrap())
+}
+
+/// A scan of a tree that looks like a node.
+fn scan_below(name: &str, host: &HostRoot) -> Scan {
     let probe = probe::all(&probe::Context::forgetful(agent::config::ProbeArgs::default()))
         .into_iter()
         .find(|probe| probe.name == name)
         .unwrap();
-    probe.scan(&HostRoot::new("/").unwrap()).unwrap()
+    probe.scan(host).unwrap()
 }
 
 /// Output of a tool; `None` after saying SKIPPED when it is not there.
@@ -101,92 +109,6 @@ fn interfaces_are_those_of_ip() {
         })
         .collect();
     assert_eq!(found, expected);
-}
-
-#[test]
-fn sockets_are_those_of_ss() {
-    // Something to find whatever else runs.
-    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-    let tcp6 = TcpListener::bind("[::1]:0").ok();
-    let udp = (10_000..20_000).find_map(|port| UdpSocket::bind(("127.0.0.1", port)).ok()).unwrap();
-    let ss = || {
-        let listed = tool("ss", &["-H", "-l", "-n", "-t", "-u"])?;
-        Some(listed.lines().filter_map(socket_of_ss).collect::<BTreeSet<_>>())
-    };
-    // Sockets of other tests and services come and go: two equal answers of ss
-    // around the scan, or it counts for nothing.
-    for _ in 0..50 {
-        let Some(before) = ss() else { return };
-        let found = scan("sockets");
-        if ss() != Some(before.clone()) {
-            continue;
-        }
-        let keys: BTreeSet<String> = found.assets.iter().map(|asset| asset.natural_key.clone()).collect();
-        assert_eq!(keys, before);
-        let own = format!("tcp/{}", tcp.local_addr().unwrap());
-        let own = found.assets.iter().find(|asset| asset.natural_key == own).unwrap();
-        let Details::ListeningSocket(own) = &own.details else { panic!("no socket") };
-        assert_eq!(own.executable, std::env::current_exe().unwrap().to_str().unwrap());
-        assert!(keys.contains(&format!("udp/{}", udp.local_addr().unwrap())));
-        if let Some(tcp6) = &tcp6 {
-            assert!(keys.contains(&format!("tcp6/{}", tcp6.local_addr().unwrap())));
-        }
-        return;
-    }
-    panic!("the sockets of this machine never came to rest");
-}
-
-/// `tcp LISTEN 0 128 0.0.0.0:22 0.0.0.0:*` as a natural key.
-fn socket_of_ss(line: &str) -> Option<String> {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let (address, port) = words.get(4)?.rsplit_once(':')?;
-    let port: u16 = port.parse().ok()?;
-    // Rule: a UDP socket on a port that the kernel chose is a client's until it
-    // has been there for a minute (probe/sockets.rs).
-    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
-    let range: Vec<u16> = range.split_whitespace().map(|port| port.parse().unwrap()).collect();
-    if words[0] == "udp" && (range[0]..=range[1]).contains(&port) {
-        return None;
-    }
-    // `127.0.0.53%lo` is bound to an interface; `*` takes both families.
-    let address = address.split('%').next()?.trim_matches(['[', ']']);
-    let address = if address == "*" { "::" } else { address };
-    Some(if address.contains(':') {
-        format!("{}6/[{address}]:{port}", words[0])
-    } else {
-        format!("{}/{address}:{port}", words[0])
-    })
-}
-
-#[test]
-fn units_are_those_of_systemctl() {
-    let args = ["list-unit-files", "--no-legend", "--no-pager", "--full", "--plain"];
-    let Some(listed) = tool("systemctl", &args) else { return };
-    let mut expected = BTreeMap::new();
-    for line in listed.lines() {
-        let mut words = line.split_whitespace();
-        let (Some(unit), Some(state)) = (words.next(), words.next()) else { continue };
-        let state = match state {
-            // Rule: made by generators from other files, such as /etc/fstab.
-            "generated" | "transient" => continue,
-            // Rule: for this boot, or for ever: both are enabled.
-            "enabled-runtime" => "enabled",
-            "masked-runtime" => "masked",
-            other => other,
-        };
-        expected.insert(unit.to_owned(), state.to_owned());
-    }
-    let found: BTreeMap<String, String> = scan("systemd")
-        .assets
-        .into_iter()
-        .map(|asset| match asset.details {
-            Details::SystemdUnit(unit) => (unit.unit, unit.enablement),
-            other => panic!("no unit: {other:?}"),
-        })
-        .collect();
-    let missing: Vec<_> = expected.iter().filter(|(unit, state)| found.get(*unit) != Some(state)).collect();
-    let surplus: Vec<_> = found.keys().filter(|unit| !expected.contains_key(*unit)).collect();
-    assert!(missing.is_empty() && surplus.is_empty(), "missing or other: {missing:?}; surplus: {surplus:?}");
 }
 
 #[test]

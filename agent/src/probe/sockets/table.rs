@@ -11,8 +11,8 @@ const UNCONNECTED: u8 = 0x07;
 
 /// Most bytes of a table: a million sockets.
 const MAX_BYTES: u64 = 160 * 1024 * 1024;
-/// Most listening sockets that are reported.
-const MAX_ROWS: usize = 100_000;
+/// Most listening sockets that are reported, of all tables together.
+pub(super) const MAX_ROWS: usize = 100_000;
 
 /// A socket that accepts connections or datagrams.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,9 +35,13 @@ impl Row {
     }
 }
 
-/// Reads a table line by line and keeps the sockets that listen. Also says how
-/// many lines could not be read.
-pub(super) fn read_table(table: impl BufRead, protocol: &'static str) -> io::Result<(Vec<Row>, usize)> {
+/// Reads a table line by line and keeps the sockets that listen, at most `most`.
+/// Also says how many lines could not be read or were too many.
+pub(super) fn read_table(
+    table: impl BufRead,
+    protocol: &'static str,
+    most: usize,
+) -> io::Result<(Vec<Row>, usize)> {
     let (mut rows, mut unreadable) = (Vec::new(), 0);
     let mut line = Vec::new();
     let mut table = table.take(MAX_BYTES);
@@ -52,7 +56,7 @@ pub(super) fn read_table(table: impl BufRead, protocol: &'static str) -> io::Res
             continue;
         }
         match parse_row(text, protocol) {
-            Some(Some(row)) if rows.len() < MAX_ROWS => rows.push(row),
+            Some(Some(row)) if rows.len() < most => rows.push(row),
             Some(None) => {}
             Some(Some(_)) | None => unreadable += 1,
         }
@@ -108,7 +112,7 @@ mod tests {
         "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
 
     fn keys(lines: &str, protocol: &'static str) -> (Vec<String>, usize) {
-        let (rows, unreadable) = read_table(format!("{HEADER}{lines}").as_bytes(), protocol).unwrap();
+        let (rows, unreadable) = read_table(format!("{HEADER}{lines}").as_bytes(), protocol, 9).unwrap();
         (rows.iter().map(Row::natural_key).collect(), unreadable)
     }
 
@@ -118,7 +122,7 @@ mod tests {
         let tcp = "   0: 0100007F:0CEA 00000000:0000 0A 00000000:00000000 00:00000000 00000000   101        0 1147 1 0 100 0 0 10 0\n   \
             1: 0100007F:0CEA 0100007F:9999 01 00000000:00000000 00:00000000 00000000   101        0 1148 1 0\n";
         assert_eq!(keys(tcp, "tcp"), (vec!["tcp/127.0.0.1:3306".to_owned()], 0));
-        let (rows, _) = read_table(format!("{HEADER}{tcp}").as_bytes(), "tcp").unwrap();
+        let (rows, _) = read_table(format!("{HEADER}{tcp}").as_bytes(), "tcp", 9).unwrap();
         assert_eq!((rows[0].uid, rows[0].inode), (101, 1147));
 
         let tcp6 = "0: 00000000000000000000000001000000:0016 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0 0 5 1\n\
@@ -135,8 +139,8 @@ mod tests {
     fn garbage_is_counted() {
         assert_eq!(keys("", "tcp"), (vec![], 0));
         assert_eq!(keys("x\n0: 00:00 0 0A\n0: 00000000:0016 00000000:0000 0A\n\n", "tcp"), (vec![], 3));
-        assert_eq!(read_table(&b""[..], "tcp").unwrap(), (vec![], 0));
-        assert_eq!(read_table(&[0xff, b'\n', 0xff, b'\n'][..], "tcp").unwrap(), (vec![], 1));
+        assert_eq!(read_table(&b""[..], "tcp", 9).unwrap(), (vec![], 0));
+        assert_eq!(read_table(&[0xff, b'\n', 0xff, b'\n'][..], "tcp", 9).unwrap(), (vec![], 1));
         let bad_hex = "0: äö0000Fe:0016 00000000:0000 0A 0:0 0:0 0 0 0 5 1\n";
         assert_eq!(keys(bad_hex, "tcp"), (vec![], 1));
     }
