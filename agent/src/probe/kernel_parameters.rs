@@ -95,7 +95,7 @@ const IPV6_PER_INTERFACE: [&str; 12] = [
     "router_solicitations",
 ];
 
-const PARAMETERS: [&str; 98] = [
+const PARAMETERS: [&str; 99] = [
     "abi.vsyscall32",
     "debug.exception-trace",
     "dev.tty.ldisc_autoload",
@@ -142,6 +142,7 @@ const PARAMETERS: [&str; 98] = [
     "kernel.panic_on_unrecovered_nmi",
     "kernel.panic_on_warn",
     "kernel.panic_print",
+    "kernel.panic_sys_info",
     "kernel.perf_event_max_sample_rate",
     "kernel.perf_event_paranoid",
     "kernel.pid_max",
