@@ -95,12 +95,13 @@ const IPV6_PER_INTERFACE: [&str; 12] = [
     "router_solicitations",
 ];
 
-const PARAMETERS: [&str; 99] = [
+/// Left out: `kernel.perf_event_max_sample_rate`, which the kernel lowers by
+/// itself under load, and `fs.binfmt_misc`, which is mounted by being looked at.
+const PARAMETERS: [&str; 97] = [
     "abi.vsyscall32",
     "debug.exception-trace",
     "dev.tty.ldisc_autoload",
     "dev.tty.legacy_tiocsti",
-    "fs.binfmt_misc.status",
     "fs.file-max",
     "fs.inotify.max_user_instances",
     "fs.inotify.max_user_watches",
@@ -143,7 +144,6 @@ const PARAMETERS: [&str; 99] = [
     "kernel.panic_on_warn",
     "kernel.panic_print",
     "kernel.panic_sys_info",
-    "kernel.perf_event_max_sample_rate",
     "kernel.perf_event_paranoid",
     "kernel.pid_max",
     "kernel.printk",

@@ -363,6 +363,7 @@ struct Row {
     texts: [String; 3],
     version: String,
     speed: String,
+    class: String,
     drivers: Vec<String>,
 }
 
@@ -385,13 +386,23 @@ fn usb_devices_of(root: &Path) -> Option<Vec<Row>> {
             let rest = line.split_once(name).map_or("", |(_, rest)| rest);
             rest.trim_start().split([' ', '(']).next().unwrap_or_default().to_owned()
         };
+        let class = |name: &str| -> String {
+            let (_, rest) =
+                line.split_once(name).and_then(|(_, rest)| rest.split_once('(')).unwrap_or_default();
+            rest.split(')').next().unwrap_or_default().trim().to_owned()
+        };
         let rest = |name: &str| line.split_once(name).map_or("", |(_, rest)| rest).trim().to_owned();
         match line.get(..2) {
             Some("T:") => rows.push(Row { speed: word("Spd="), ..Row::default() }),
             _ => {
                 let Some(row) = rows.last_mut() else { continue };
                 match line.get(..2) {
-                    Some("D:") => row.version = word("Ver="),
+                    Some("D:") => (row.version, row.class) = (word("Ver="), class("Cls=")),
+                    // The first interface says it where the device leaves it to these.
+                    Some("I:") if row.class == ">ifc" => {
+                        row.class = class("Cls=");
+                        row.drivers.push(word("Driver="));
+                    }
                     Some("P:") => (row.maker, row.product) = (word("Vendor="), word("ProdID=")),
                     Some("S:") if line.contains("Manufacturer=") => row.texts[0] = rest("Manufacturer="),
                     Some("S:") if line.contains("Product=") => row.texts[1] = rest("Product="),
@@ -413,6 +424,30 @@ fn usb_devices_of(root: &Path) -> Option<Vec<Row>> {
     Some(rows)
 }
 
+/// Names of classes, and what usb-devices has for them.
+const SHORT: [(&str, &str); 20] = [
+    ("Audio", "audio"),
+    ("Communications", "commc"),
+    ("Human Interface Device", "HID"),
+    ("Physical Interface Device", "PID"),
+    ("Imaging", "still"),
+    ("Printer", "print"),
+    ("Mass Storage", "stor."),
+    ("Hub", "hub"),
+    ("CDC Data", "data"),
+    ("Chip/SmartCard", "scard"),
+    ("Content Security", "c-sec"),
+    ("Video", "video"),
+    ("Personal Healthcare", "perhc"),
+    ("Audio/Video", "av"),
+    ("Billboard", "blbrd"),
+    ("Type-C Bridge", "bridg"),
+    ("Diagnostic", "diagd"),
+    ("Wireless", "wlcon"),
+    ("Miscellaneous Device", "misc"),
+    ("Vendor Specific Class", "vend."),
+];
+
 fn rows(devices: Vec<UsbDeviceDetails>) -> Vec<Row> {
     let row = |device: UsbDeviceDetails| Row {
         maker: device.vendor_id,
@@ -420,6 +455,11 @@ fn rows(devices: Vec<UsbDeviceDetails>) -> Vec<Row> {
         texts: [device.vendor, device.product, device.serial],
         version: device.usb_version,
         speed: device.speed_mbps.to_string(),
+        // Rule: usb-devices has short names.
+        class: SHORT
+            .iter()
+            .find(|(name, _)| *name == device.class)
+            .map_or(device.class.clone(), |(_, short)| (*short).to_owned()),
         drivers: device.drivers,
     };
     let mut rows: Vec<Row> = devices.into_iter().map(row).collect();
@@ -456,6 +496,50 @@ fn usb_devices_are_those_of_usb_devices() {
         assert_eq!(found, expected);
         assert!(made.is_none() || found.len() == 4);
     }
+}
+
+#[test]
+fn classes_and_drivers_of_usb_are_those_of_lsusb() {
+    let root = tempfile::tempdir().unwrap();
+    usb_tree(root.path());
+    // lsusb looks at /sys alone: it is shown the tree there, in a mount namespace
+    // of its own.
+    let path = root.path().display();
+    let script = format!(
+        "mount --bind {path}/sys/devices /sys/devices && mount --bind {path}/sys/bus /sys/bus && lsusb -t"
+    );
+    let Some(listed) = tool("unshare", &["--mount", "sh", "-c", &script]) else { return };
+    // `|__ Port 1: Dev 3, If 0, Class=Mass Storage, Driver=usb-storage, 5000M`
+    let mut expected: BTreeMap<String, (String, Vec<String>)> = BTreeMap::new();
+    for line in listed.lines().filter(|line| line.contains("If ")) {
+        let field = |name: &str| {
+            line.split_once(name).and_then(|(_, rest)| rest.split(',').next()).unwrap_or_default().to_owned()
+        };
+        let device = expected.entry(field("Dev ")).or_insert_with(|| (field("Class="), Vec::new()));
+        let driver = field("Driver=");
+        // Rule: lsusb adds the number of a hub's ports to its driver.
+        let driver = driver.split('/').next().unwrap_or_default().to_owned();
+        if !driver.is_empty() && driver != "[none]" && !device.1.contains(&driver) {
+            device.1.push(driver);
+        }
+    }
+    let found: BTreeMap<String, (String, Vec<String>)> = usb_devices(scan_tree("usb", root.path()))
+        .into_iter()
+        .map(|device| {
+            let number = root.path().join("sys/bus/usb/devices").join(&device.port).join("devnum");
+            (fs::read_to_string(number).unwrap().trim().to_owned(), (device.class, device.drivers))
+        })
+        .collect();
+    // Rule: lsusb takes the names of classes from udev's database.
+    let nameless = expected.values().all(|(class, _)| class.is_empty());
+    if nameless {
+        println!("SKIPPED: no names of classes here, as there is no udev");
+        for (number, device) in &mut expected {
+            device.0.clone_from(&found[number].0);
+        }
+    }
+    assert_eq!(found, expected, "{listed}");
+    assert_eq!(found.len(), 4);
 }
 
 #[test]

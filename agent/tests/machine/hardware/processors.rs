@@ -24,8 +24,11 @@ fn numa_nodes(scan: Scan) -> Vec<NumaNodeDetails> {
     scan.assets.into_iter().map(details).collect()
 }
 
-/// Fields of `lscpu`, and its caches as (level, type, size of one).
-fn lscpu(args: &[&str]) -> Option<(BTreeMap<String, String>, Vec<(u64, String, u64)>)> {
+/// Level, type and size of one cache.
+type Cache = (u64, String, u64);
+
+/// Fields of `lscpu`, and its caches.
+fn lscpu(args: &[&str]) -> Option<(BTreeMap<String, String>, Vec<Cache>)> {
     let listed = tool("lscpu", args)?;
     let fields = listed
         .lines()
@@ -34,7 +37,7 @@ fn lscpu(args: &[&str]) -> Option<(BTreeMap<String, String>, Vec<(u64, String, u
         .collect();
     let listed = tool("lscpu", &[args, &["--caches", "--bytes", "--json"]].concat())?;
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
-    let mut caches: Vec<(u64, String, u64)> = listed["caches"]
+    let mut caches: Vec<Cache> = listed["caches"]
         .as_array()
         .unwrap()
         .iter()
@@ -52,7 +55,7 @@ fn compare(
     found: &[ProcessorDetails],
     nodes: &[NumaNodeDetails],
     fields: &BTreeMap<String, String>,
-    caches: &[(u64, String, u64)],
+    caches: &[Cache],
 ) {
     let number = |name: &str| fields[name].parse::<u64>().unwrap();
     assert_eq!(found.len() as u64, number("Socket(s)"));
@@ -79,7 +82,7 @@ fn compare(
         } else {
             assert_eq!(one.max_mhz, 0);
         }
-        let own: Vec<(u64, String, u64)> = one
+        let own: Vec<Cache> = one
             .caches
             .iter()
             .map(|cache| (u64::from(cache.level), cache.r#type.clone(), cache.size_bytes))
