@@ -176,7 +176,7 @@ fn two_sockets(root: &Path) {
                 write(root, &format!("{folder}/topology/{name}_list"), mask(processors).1);
             }
         }
-        write(root, &format!("{folder}/topology/core_id"), format!("{}\n", core % 4));
+        write(root, &format!("{folder}/topology/core_id"), format!("{}\n", core % 2));
         write(root, &format!("{folder}/topology/physical_package_id"), format!("{socket}\n"));
         write(root, &format!("{folder}/cpufreq/cpuinfo_max_freq"), "3900000\n");
         write(root, &format!("{folder}/cpufreq/cpuinfo_min_freq"), "800000\n");
@@ -198,7 +198,7 @@ fn two_sockets(root: &Path) {
             model name\t: Intel(R) Xeon(R) Gold 6230 CPU @ 2.10GHz\nstepping\t: 7\nmicrocode\t: 0x5003604\n\
             physical id\t: {socket}\nsiblings\t: 8\ncore id\t\t: {}\ncpu cores\t: 4\n\
             flags\t\t: fpu vme de pse tsc msr lm aes avx512f\nbogomips\t: 4200.00\n\n",
-            core % 4
+            core % 2
         );
     }
     write(root, "proc/cpuinfo", cpuinfo);
