@@ -1,9 +1,10 @@
 //! Hardware, kernel parameters and what the node says of itself: on this machine
 //! and on made trees that have what few machines have.
 
-mod devices;
+mod pci;
 mod processors;
 mod smbios;
+mod usb;
 
 use std::collections::BTreeMap;
 use std::fs;
