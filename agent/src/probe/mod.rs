@@ -4,14 +4,27 @@
 mod accounts;
 mod certificates;
 mod cron;
+mod accelerators;
+mod boards;
 mod disks;
 mod filesystems;
+mod firmware;
+mod hardware_ids;
+mod kernel_parameters;
+mod memory;
 mod modules;
 mod network;
 mod node;
 pub mod packages;
+mod numa;
+mod packages;
+mod pci;
+mod processors;
+mod smbios;
 mod sockets;
+mod sysfs;
 mod systemd;
+mod usb;
 
 use std::io;
 use std::sync::Arc;
@@ -205,8 +218,10 @@ pub fn all(context: &Context) -> Vec<Probe> {
     use AssetKind as Kind;
     use Cadence::{Full, Prompt};
     let sockets = sockets::Sockets::new(context.known_sockets.iter().cloned(), |_, _| None);
+    let sockets = sockets::Sockets::new(context.known_sockets.iter().cloned());
+    let settings = context.settings.clone();
     vec![
-        Probe::new("node", Kind::Node, Full, node::WATCHED, node::scan),
+        Probe::new("node", Kind::Node, Full, node::WATCHED, move |host| node::scan(host, &settings)),
         Probe::new("disks", Kind::Disk, Full, disks::WATCHED, disks::scan),
         Probe::new("filesystems", Kind::Filesystem, Full, filesystems::WATCHED, filesystems::scan),
         Probe::new("network", Kind::NetworkInterface, Prompt, network::WATCHED, network::scan)
@@ -221,6 +236,28 @@ pub fn all(context: &Context) -> Vec<Probe> {
         Probe::new("users", Kind::User, Full, accounts::WATCHED_BY_USERS, accounts::scan_users),
         Probe::new("groups", Kind::Group, Full, accounts::WATCHED_BY_GROUPS, accounts::scan_groups),
         Probe::new("certificates", Kind::Certificate, Full, certificates::WATCHED, certificates::scan),
+        Probe::new("firmware", Kind::Firmware, Full, firmware::WATCHED, firmware::scan),
+        Probe::new("boards", Kind::Board, Full, boards::WATCHED, boards::scan),
+        Probe::new("processors", Kind::Processor, Full, processors::WATCHED, processors::scan)
+            .woken_by(&[Signal::Device("cpu")]),
+        Probe::new("memory", Kind::MemoryModule, Full, memory::WATCHED, memory::scan)
+            .woken_by(&[Signal::Device("memory")]),
+        Probe::new("numa", Kind::NumaNode, Full, numa::WATCHED, numa::scan).woken_by(&[
+            Signal::Device("node"),
+            Signal::Device("cpu"),
+            Signal::Device("memory"),
+        ]),
+        Probe::new("pci", Kind::PciDevice, Full, pci::WATCHED, pci::scan).woken_by(&[Signal::Device("pci")]),
+        Probe::new("usb", Kind::UsbDevice, Full, usb::WATCHED, usb::scan).woken_by(&[Signal::Device("usb")]),
+        Probe::new("accelerators", Kind::Accelerator, Full, accelerators::WATCHED, accelerators::scan)
+            .woken_by(&[Signal::Device("pci"), Signal::Device("drm")]),
+        Probe::new(
+            "kernel_parameters",
+            Kind::KernelParameter,
+            Full,
+            kernel_parameters::WATCHED,
+            kernel_parameters::scan,
+        ),
     ]
 }
 

@@ -178,6 +178,40 @@ fn accounts() {
     survives(&[b"root:!:1::::::\nalice:$y$x:1::::::\n"], |bytes| {
         std::fs::write(root.path().join("etc/shadow"), bytes).unwrap();
         assert_eq!(super::accounts::scan_users(&host).unwrap().assets.len(), 2);
+/// A table with the structures that are read, as firmware writes it.
+fn smbios_table() -> Vec<u8> {
+    use smbios::written::structure;
+    let mut bytes = structure(0, 0, &[1, 2, 0, 0, 3, 0x7f, 0, 0], &["Maker", "2.10", "11/04/2020"]);
+    let mut system = vec![1, 2, 0, 3];
+    system.extend(1..=16);
+    system.extend([6, 4, 0]);
+    bytes.extend(structure(1, 1, &system, &["Maker", "Model", "S1", "SKU"]));
+    bytes.extend(structure(2, 2, &[1, 2, 0, 3, 4], &["Maker", "Board", "S2", "A1"]));
+    bytes.extend(structure(2, 3, &[1, 2, 0, 3, 4], &["Maker", "Board", "S3", "A1"]));
+    let mut chassis = vec![1, 0x97, 0, 2, 0, 3, 3, 3, 3, 0, 0, 0, 0, 1, 2, 1, 3];
+    chassis.extend([9, 9, 3]);
+    bytes.extend(structure(3, 4, &chassis, &["Maker", "S4", "SKU"]));
+    bytes.extend(structure(16, 5, &[3, 3, 6, 0, 0, 0, 1], &[]));
+    for handle in 6..9 {
+        let mut module = vec![0; 0x58];
+        module[..18].copy_from_slice(&[5, 0, 0, 0, 72, 0, 64, 0, 0xff, 0x7f, 9, 0, 1, 2, 0x22, 0, 0, 0xff]);
+        (module[0x13], module[0x14], module[0x15], module[0x1a]) = (3, 4, 5, 2);
+        bytes.extend(structure(17, handle, &module, &["A1", "Bank", "Maker", "S5", "P1"]));
+    }
+    bytes.extend(structure(127, 9, &[], &[]));
+    bytes
+}
+
+#[test]
+fn smbios() {
+    let table = smbios_table();
+    for name in ["firmware", "boards", "memory"] {
+        scans(name, "sys/firmware/dmi/tables/DMI", &[&table]);
+    }
+    let entry_point = b"_SM3_cl\x03\x02\x00\x01\x00\x00\x10\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+    survives(&[entry_point, b"_SM_cl\x02\x05"], |bytes| {
+        let table = smbios::Table::new(smbios_table(), bytes);
+        assert_eq!(boards::decode(&table).len(), 4);
     });
 }
 
@@ -208,4 +242,93 @@ fn certificates() {
         "etc/kubernetes/a.conf",
         &[b"user:\n  client-certificate-data: LS0tLS1CRUdJTg==\n"],
     );
+}
+fn attributes_of_dmi() {
+    scans("firmware", "sys/class/dmi/id/bios_version", &[b"2.10.2\n"]);
+    scans("firmware", "sys/class/tpm/tpm0/tpm_version_major", &[b"2\n"]);
+    scans("boards", "sys/class/dmi/id/product_serial", &[b"ABC1234\n"]);
+    scans("boards", "sys/class/dmi/id/chassis_type", &[b"23\n"]);
+    scans("boards", "sys/firmware/devicetree/base/model", &[b"Raspberry Pi 4 Model B\0"]);
+}
+
+#[test]
+fn processors() {
+    scans(
+        "processors",
+        "proc/cpuinfo",
+        &[
+            b"processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 85\nmodel name\t: Xeon\n\
+            stepping\t: 7\nphysical id\t: 1\ncore id\t: 3\nflags\t\t: fpu vme\n\nprocessor\t: 1\n",
+            b"processor\t: 0\nFeatures\t: fp\nCPU implementer\t: 0x41\nCPU variant\t: 0x3\nCPU part\t: 0xd0c\n\
+            CPU revision\t: 1\n",
+            b"features\t: esan3\nprocessor 0: version = FF,  machine = 8561\n",
+        ],
+    );
+}
+
+#[test]
+fn numa_nodes() {
+    scans("numa", "sys/devices/system/node/node0/meminfo", &[b"Node 0 MemTotal:  24684084 kB\n"]);
+    scans("numa", "sys/devices/system/node/node0/distance", &[b"10 20 4294967295\n"]);
+}
+
+#[test]
+fn kernel_parameters() {
+    scans("kernel_parameters", "proc/sys/kernel/printk", &[b"4\t4\t1\t7\n"]);
+}
+
+#[test]
+fn guards_of_the_kernel() {
+    let variable = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
+    scans("node", variable, &[b"\x06\0\0\0\x01"]);
+    scans("node", "sys/kernel/security/lsm", &[b"lockdown,capability,yama,apparmor"]);
+    scans("node", "sys/kernel/security/lockdown", &[b"none [integrity] confidentiality\n"]);
+    scans("node", "etc/selinux/config", &[b"# x\nSELINUX=enforcing\nSELINUXTYPE=targeted\n"]);
+    scans("node", "etc/timezone", &[b"Europe/Vienna\n"]);
+    scans("node", "proc/uptime", &[b"350735.47 234388.90\n"]);
+}
+
+#[test]
+fn devices() {
+    let root = tempfile::tempdir().unwrap();
+    let gpu = [("vendor", "0x10de"), ("device", "0x20b2"), ("class", "0x030200"), ("revision", "0xa1")];
+    pci::tree::add_device(root.path(), "0000:41:00.0", &gpu);
+    let device = root.path().join("sys/devices/pci0000:00/0000:41:00.0");
+    let stick = root.path().join("sys/bus/usb/devices/1-1.4");
+    std::fs::create_dir_all(stick.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink("../../../devices/pci0000:00/0000:41:00.0/usb1/1-1.4", &stick).unwrap();
+    let stick = device.join("usb1/1-1.4");
+    let information = root.path().join("proc/driver/nvidia/gpus/0000:41:00.0/information");
+    let list = root.path().join("usr/share/misc/pci.ids");
+    for folder in [&stick, information.parent().unwrap(), list.parent().unwrap()] {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    std::fs::write(stick.join("idProduct"), "5583\n").unwrap();
+    let host = HostRoot::new(root.path()).unwrap();
+    let probes = all(&Context::forgetful(ProbeArgs::default()));
+    for (path, sample) in [
+        (device.join("vendor"), &b"0x10de\n"[..]),
+        (device.join("class"), b"0x030200\n"),
+        (device.join("numa_node"), b"1\n"),
+        (information, b"Model: \t\t NVIDIA A100\nDevice Minor: \t 3\n"),
+        (list.clone(), b"10de  NVIDIA Corporation\n\t20b2  GA100\nC 03  Display\n\t00  VGA\n"),
+        (stick.join("idVendor"), b"0781\n"),
+        (stick.join("serial"), b"4C53\n"),
+        (stick.join("speed"), b"1.5\n"),
+        (stick.join("bDeviceClass"), b"08\n"),
+    ] {
+        survives(&[sample], |bytes| {
+            std::fs::write(&path, bytes).unwrap();
+            for name in ["pci", "usb", "accelerators"] {
+                let probe = probes.iter().find(|probe| probe.name == name).unwrap();
+                let Ok(scan) = probe.scan(&host) else { continue };
+                for asset in scan.assets {
+                    assert!(!asset.natural_key.is_empty() && !asset.display_name.is_empty());
+                    let shown = format!("{asset:?}").replace("\\\\", "");
+                    assert!(!shown.contains("\\0"), "PostgreSQL refuses NUL: {shown}");
+                }
+            }
+        });
+        std::fs::write(&path, sample).unwrap();
+    }
 }

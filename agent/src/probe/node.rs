@@ -1,25 +1,36 @@
 //! The machine itself: names, system, kernel, processors, memory, what it runs
-//! under.
+//! under and what guards it.
 
-use std::collections::BTreeSet;
+mod machine;
+mod os_release;
+mod security;
+mod time;
 
-use contracts::v1::{NodeDetails, asset_details::Details};
+use std::collections::{BTreeMap, BTreeSet};
+
+use contracts::v1::{NodeDetails, NodeLabel, asset_details::Details};
 use prost_types::Timestamp;
 
 use super::{ProbeError, Scan};
 use crate::asset::ScannedAsset;
+use crate::config::ProbeArgs;
 use crate::host::HostRoot;
 use crate::text::clean;
+use machine::Machine;
+use os_release::Release;
+use security::Security;
 
-const OS_RELEASE: [&str; 2] = ["etc/os-release", "usr/lib/os-release"];
 const HOSTNAME: &str = "proc/sys/kernel/hostname";
 const STAT: &str = "proc/stat";
 
-pub(super) const WATCHED: &[&str] = &["etc/os-release", "etc/hostname"];
+pub(super) const WATCHED: &[&str] =
+    &["etc/os-release", "etc/hostname", "etc/localtime", "etc/timezone", "etc/selinux/config"];
 
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
+/// Most labels that are taken from the settings.
+const MAX_LABELS: usize = 64;
 
-pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
+pub(super) fn scan(host: &HostRoot, settings: &ProbeArgs) -> Result<Scan, ProbeError> {
     let mut warnings = Vec::new();
     let mut read = |path: &str| {
         host.read(path, MAX_BYTES).unwrap_or_else(|error| {
@@ -33,11 +44,11 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
     })?;
     let processors = parse_cpuinfo(&read("proc/cpuinfo"));
     let memory_bytes = parse_memory_total(&read("proc/meminfo")).unwrap_or(0);
-    let boot_time = parse_boot_time(&read(STAT)).map(|seconds| Timestamp { seconds, nanos: 0 });
-    let release = OS_RELEASE.iter().find_map(|path| host.read(path, MAX_BYTES).ok()).unwrap_or_default();
-    let release = parse_os_release(&release);
+    let boot_time = time::parse_boot_time(&read(STAT)).map(|seconds| Timestamp { seconds, nanos: 0 });
+    let release = Release::read(host);
     let (sockets, cores) = topology(host).unwrap_or((processors.sockets, processors.cores));
     let machine = Machine::read(host);
+    let security = Security::read(host);
     let details = NodeDetails {
         hostname: hostname.clone(),
         boot_id: host.line("proc/sys/kernel/random/boot_id").unwrap_or_default(),
@@ -55,13 +66,34 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
         virtualization: machine.virtualization(processors.hypervisor).to_owned(),
         vendor: machine.vendor,
         product: machine.product,
-        ..NodeDetails::default()
+        time_zone: time::time_zone(host),
+        uptime_class: time::uptime_class(host).to_owned(),
+        kubernetes_node_name: settings.kubernetes_node_name.clone().unwrap_or_default(),
+        labels: labels(settings, &mut warnings),
+        secure_boot: security.secure_boot,
+        security_modules: security.modules,
+        selinux: security.selinux,
+        apparmor: security.apparmor,
+        kernel_lockdown: security.lockdown,
+        kernel_taint: security.taint,
+        init: host.line("proc/1/comm").unwrap_or_default(),
     };
     Ok(Scan {
         assets: vec![ScannedAsset::new("node", hostname, Details::Node(details))],
         warnings,
         ..Scan::default()
     })
+}
+
+/// The labels of the settings, sorted; the last of those with one key counts.
+fn labels(settings: &ProbeArgs, warnings: &mut Vec<String>) -> Vec<NodeLabel> {
+    let by_key: BTreeMap<&String, &String> =
+        settings.node_labels.iter().map(|(key, value)| (key, value)).collect();
+    if by_key.len() > MAX_LABELS {
+        warnings.push(format!("{} labels of the node are left out", by_key.len() - MAX_LABELS));
+    }
+    let label = |(key, value): (&String, &String)| NodeLabel { key: key.clone(), value: value.clone() };
+    by_key.into_iter().take(MAX_LABELS).map(label).collect()
 }
 
 /// Within one boot, keeps the boot time that was first recorded: the kernel
@@ -157,129 +189,6 @@ fn parse_memory_total(text: &[u8]) -> Option<u64> {
     kibibytes.checked_mul(1024)
 }
 
-/// `btime` of `/proc/stat`, in seconds since the epoch.
-fn parse_boot_time(text: &[u8]) -> Option<i64> {
-    clean(text).lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
-}
-
-#[derive(Debug, Default, PartialEq)]
-struct Release {
-    name: String,
-    id: String,
-    version: String,
-}
-
-/// Reads os-release(5).
-fn parse_os_release(text: &[u8]) -> Release {
-    let mut release = Release::default();
-    for line in clean(text).lines() {
-        let Some((name, value)) = line.trim().split_once('=') else { continue };
-        let field = match name {
-            "PRETTY_NAME" => &mut release.name,
-            "ID" => &mut release.id,
-            "VERSION_ID" => &mut release.version,
-            _ => continue,
-        };
-        *field = unquote(value);
-    }
-    release
-}
-
-/// A value as a shell would read it: quotes off, backslashes resolved.
-fn unquote(value: &str) -> String {
-    let value = value.trim();
-    if let Some(inner) = value.strip_prefix('\'').and_then(|inner| inner.strip_suffix('\'')) {
-        return inner.to_owned();
-    }
-    let inner = value.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')).unwrap_or(value);
-    let mut text = String::with_capacity(inner.len());
-    let mut characters = inner.chars();
-    while let Some(character) = characters.next() {
-        text.extend(if character == '\\' { characters.next() } else { Some(character) });
-    }
-    text
-}
-
-/// What tells which machine it is and what it runs under.
-#[derive(Debug, Default)]
-struct Machine {
-    vendor: String,
-    product: String,
-    bios_vendor: String,
-    container: Option<String>,
-    hypervisor_type: Option<String>,
-    clock_sources: String,
-}
-
-impl Machine {
-    fn read(host: &HostRoot) -> Self {
-        let dmi = |name: &str| host.line(format!("sys/class/dmi/id/{name}")).unwrap_or_default();
-        // As systemd-detect-virt: the container's manager says it, or leaves a mark.
-        let container = host.line("run/systemd/container").or_else(|| {
-            let marks = [("run/.containerenv", "podman"), (".dockerenv", "docker")];
-            marks.iter().find(|(path, _)| host.exists(path)).map(|(_, name)| (*name).to_owned())
-        });
-        Self {
-            vendor: dmi("sys_vendor"),
-            product: dmi("product_name"),
-            bios_vendor: dmi("bios_vendor"),
-            container,
-            hypervisor_type: host.line("sys/hypervisor/type"),
-            clock_sources: host
-                .line("sys/devices/system/clocksource/clocksource0/available_clocksource")
-                .unwrap_or_default(),
-        }
-    }
-
-    /// The names are those of systemd-detect-virt(1). `hypervisor`: whether the
-    /// processor says that it is virtual; `None` where processors do not tell.
-    fn virtualization(&self, hypervisor: Option<bool>) -> &str {
-        if let Some(container) = &self.container {
-            return container;
-        }
-        // src/basic/virt.c of systemd: texts of DMI and what they stand for.
-        let vendors = [
-            ("KVM", "kvm"),
-            ("OpenStack", "kvm"),
-            ("KubeVirt", "kvm"),
-            ("Amazon EC2", "amazon"),
-            ("QEMU", "qemu"),
-            ("VMware", "vmware"),
-            ("VMW", "vmware"),
-            ("innotek GmbH", "oracle"),
-            ("VirtualBox", "oracle"),
-            ("Xen", "xen"),
-            ("Bochs", "bochs"),
-            ("Parallels", "parallels"),
-            ("BHYVE", "bhyve"),
-            ("Hyper-V", "microsoft"),
-            ("Virtual Machine", "microsoft"),
-            ("Apple Virtualization", "apple"),
-            ("Google Compute Engine", "google"),
-        ];
-        let by_clock = if self.clock_sources.contains("kvm-clock") {
-            Some("kvm")
-        } else if self.clock_sources.contains("hyperv") {
-            Some("microsoft")
-        } else {
-            None
-        };
-        let by_dmi = vendors.iter().find(|(text, _)| {
-            [&self.product, &self.vendor, &self.bios_vendor].iter().any(|field| field.starts_with(text))
-        });
-        match (by_dmi, hypervisor) {
-            // A metal machine of a cloud names the cloud, too.
-            (_, Some(false)) if self.hypervisor_type.is_none() => "none",
-            // QEMU's machine with KVM's clock is a KVM guest.
-            (Some((_, "qemu")), _) if by_clock == Some("kvm") => "kvm",
-            (Some((_, name)), _) => name,
-            (None, _) if self.hypervisor_type.as_deref() == Some("xen") => "xen",
-            (None, Some(true)) => by_clock.unwrap_or("vm-other"),
-            (None, _) => by_clock.unwrap_or(if self.vendor.is_empty() { "" } else { "none" }),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -302,52 +211,9 @@ mod tests {
     }
 
     #[test]
-    fn reads_os_release() {
-        for (text, expected) in [
-            (
-                &b"PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian\nVERSION_ID=\"12\"\n"[..],
-                ["Debian GNU/Linux 12 (bookworm)", "debian", "12"],
-            ),
-            (b"# c\nID='alpine'\nPRETTY_NAME=\"a \\\"b\\\" \\$c\"\n", ["a \"b\" $c", "alpine", ""]),
-            (b"", ["", "", ""]),
-            (b"=\n===\nID\nID=\"\n", ["", "\"", ""]),
-        ] {
-            let release = parse_os_release(text);
-            assert_eq!([release.name, release.id, release.version], expected);
-        }
-    }
-
-    #[test]
-    fn reads_memory_and_boot_time() {
+    fn reads_memory() {
         assert_eq!(parse_memory_total(b"MemFree: 1 kB\nMemTotal:   24684084 kB\n"), Some(24_684_084 * 1024));
         assert_eq!(parse_memory_total(b"MemTotal: many kB\n"), None);
-        assert_eq!(parse_boot_time(b"cpu 1 2\nbtime 1795449368\n"), Some(1_795_449_368));
-        assert_eq!(parse_boot_time(b"btime\n"), None);
-    }
-
-    #[test]
-    fn tells_what_it_runs_under() {
-        let machine = |vendor: &str, product: &str, clock: &str| Machine {
-            vendor: vendor.into(),
-            product: product.into(),
-            clock_sources: clock.into(),
-            ..Default::default()
-        };
-        for (machine, hypervisor, expected) in [
-            (machine("Dell Inc.", "PowerEdge R640", "tsc hpet"), Some(false), "none"),
-            (machine("Amazon EC2", "m5.metal", "tsc"), Some(false), "none"),
-            (machine("Amazon EC2", "m5.large", "tsc"), Some(true), "amazon"),
-            (machine("QEMU", "Standard PC", "kvm-clock tsc"), Some(true), "kvm"),
-            (machine("QEMU", "Standard PC", "tsc"), Some(true), "qemu"),
-            (machine("Microsoft Corporation", "Virtual Machine", ""), Some(true), "microsoft"),
-            (machine("", "", "kvm-clock tsc"), Some(true), "kvm"),
-            (machine("", "", "tsc"), Some(true), "vm-other"),
-            (machine("Ampere", "Mt. Jade", "arch_sys_counter"), None, "none"),
-            (machine("", "", ""), None, ""),
-            (Machine { container: Some("docker".into()), ..Default::default() }, Some(true), "docker"),
-        ] {
-            assert_eq!(machine.virtualization(hypervisor), expected, "{machine:?}");
-        }
     }
 
     #[test]
@@ -363,5 +229,34 @@ mod tests {
         let mut other = node("b", 900);
         keep_boot_time(&node("a", 100), &mut other);
         assert_eq!(other, node("b", 900));
+    }
+
+    #[test]
+    fn the_settings_name_and_label_the_node() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("proc/sys/kernel")).unwrap();
+        std::fs::write(root.path().join("proc/sys/kernel/hostname"), "h\n").unwrap();
+        std::fs::create_dir_all(root.path().join("proc/1")).unwrap();
+        std::fs::write(root.path().join("proc/1/comm"), "systemd\n").unwrap();
+        let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let mut settings = ProbeArgs {
+            kubernetes_node_name: Some("worker-1".into()),
+            node_labels: vec![label("b", "1"), label("a", ""), label("b", "2")],
+            ..ProbeArgs::default()
+        };
+        let host = HostRoot::new(root.path()).unwrap();
+        let node = |settings: &ProbeArgs| match scan(&host, settings).unwrap().assets.remove(0).details {
+            Details::Node(node) => node,
+            other => panic!("no node: {other:?}"),
+        };
+        let found = node(&settings);
+        assert_eq!((found.kubernetes_node_name.as_str(), found.init.as_str()), ("worker-1", "systemd"));
+        let labels: Vec<_> = found.labels.iter().map(|one| (one.key.as_str(), one.value.as_str())).collect();
+        assert_eq!(labels, [("a", ""), ("b", "2")]);
+        settings.node_labels = (0..70).map(|number| label(&format!("{number:02}"), "")).collect();
+        assert_eq!(node(&settings).labels.len(), 64);
+        let warnings = scan(&host, &settings).unwrap().warnings;
+        assert!(warnings.contains(&"6 labels of the node are left out".to_owned()), "{warnings:?}");
+        assert_eq!(node(&ProbeArgs::default()).labels, []);
     }
 }

@@ -9,6 +9,7 @@ mod accounts;
 mod certificates;
 mod sockets;
 mod units;
+mod hardware;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
