@@ -1,14 +1,20 @@
 //! The probes: each finds the assets of one kind. A probe is a pure parser over
 //! file contents and a thin reader below the host root.
 
+mod block;
 mod disks;
+mod dns;
 mod filesystems;
 mod modules;
 mod network;
 mod node;
 mod packages;
+mod routes;
 mod sockets;
+mod swap;
+mod sysfs;
 mod systemd;
+mod volumes;
 
 use std::io;
 use std::sync::Arc;
@@ -204,8 +210,10 @@ pub fn all(context: &Context) -> Vec<Probe> {
     let sockets = sockets::Sockets::new(context.known_sockets.iter().cloned());
     vec![
         Probe::new("node", Kind::Node, Full, node::WATCHED, node::scan),
-        Probe::new("disks", Kind::Disk, Full, disks::WATCHED, disks::scan),
-        Probe::new("filesystems", Kind::Filesystem, Full, filesystems::WATCHED, filesystems::scan),
+        Probe::new("disks", Kind::Disk, Full, disks::WATCHED, disks::scan)
+            .woken_by(&[Signal::Device("block")]),
+        Probe::new("filesystems", Kind::Filesystem, Full, filesystems::WATCHED, filesystems::scan)
+            .woken_by(&[Signal::Device("block")]),
         Probe::new("network", Kind::NetworkInterface, Prompt, network::WATCHED, network::scan)
             .woken_by(&[Signal::Network]),
         Probe::new("packages", Kind::Package, Full, packages::WATCHED, packages::scan),
@@ -214,6 +222,12 @@ pub fn all(context: &Context) -> Vec<Probe> {
         Probe::new("sockets", Kind::ListeningSocket, Prompt, sockets::WATCHED, move |host| {
             sockets.scan(host)
         }),
+        Probe::new("volumes", Kind::Volume, Full, volumes::WATCHED, volumes::scan)
+            .woken_by(&[Signal::Device("block")]),
+        Probe::new("swap", Kind::Swap, Prompt, swap::WATCHED, swap::scan)
+            .woken_by(&[Signal::Device("block")]),
+        Probe::new("routes", Kind::Route, Prompt, routes::WATCHED, routes::scan).woken_by(&[Signal::Network]),
+        Probe::new("dns", Kind::DnsResolver, Full, dns::WATCHED, dns::scan),
     ]
 }
 

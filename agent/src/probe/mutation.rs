@@ -103,6 +103,34 @@ fn disks() {
 }
 
 #[test]
+fn devices() {
+    let udev = b"S:x\nE:ID_PART_ENTRY_NAME=EFI\\x20System\nE:ID_WWN=0x5000\n";
+    survives(&[udev], |bytes| {
+        block::Udev::parse(bytes).decoded("ID_PART_ENTRY_NAME");
+    });
+    scans("volumes", "sys/block/dm-0/dm/name", &[b"vg--0-lv--root\n"]);
+    scans("volumes", "sys/block/dm-0/dm/name", &[b"docker-8:1-2-a\n"]);
+    scans("swap", "proc/swaps", &[b"Filename Type Size Used Priority\n/a\\040b file 1024 0 -2\n"]);
+}
+
+#[test]
+fn networks() {
+    let trie = b"Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 192.0.2.2\n        /32 host LOCAL\n";
+    survives(&[trie], |bytes| {
+        let mut parse = routes::table::fib_parser(|entry| assert!(entry.length <= 32));
+        bytes.split(|&byte| byte == b'\n').for_each(&mut parse);
+    });
+    let ipv4 = b"*\t0000F40A\t00000000\t0001\t0\t0\t0\tC0FFFFFF\t0\t0\t0";
+    survives(&[ipv4], |bytes| drop(routes::table::ipv4_line(bytes)));
+    let ipv6 = b"fd000000000000000000000000000000 40 00000000000000000000000000000000 00 fe800000000000000000000000000001 00000100 00000001 00000000 00000003 eth0";
+    survives(&[ipv6], |bytes| drop(routes::table::ipv6_line(bytes)));
+    let inet6 = b"fe8000000000000000fc00fffe000001 04 40 20 80     eth0";
+    survives(&[inet6], |bytes| drop(network::addresses::inet6(bytes)));
+    survives(&[b"a\nb\neth0.100 | 100 | eth0\n"], |bytes| drop(network::parse_vlans(bytes)));
+    scans("dns", "etc/resolv.conf", &[b"nameserver 10.0.0.1\nsearch a b\noptions ndots:5\n"]);
+}
+
+#[test]
 fn machine() {
     scans(
         "node",
