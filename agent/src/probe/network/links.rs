@@ -104,7 +104,10 @@ impl Link {
             is_bridge: object.has("bridge"),
             is_bond: object.has("bonding"),
             is_tun: object.has("tun_flags"),
-            peer_elsewhere: below != index,
+            // The interface below a macvlan or ipvlan is linked; the far end of
+            // a pair is not below.
+            peer_elsewhere: below != index
+                && !object.names("")?.iter().any(|name| name.starts_with("lower_")),
         };
         Ok(Self { name, index, below, traits })
     }
@@ -143,8 +146,7 @@ impl Traits {
         } else if self.has_device {
             "physical"
         } else if self.peer_elsewhere && matches!(self.dev_type.as_str(), "" | "netkit") {
-            // Without a type of its own, linked to another interface: a veth
-            // pair (macvlan and ipvlan name themselves in DEVTYPE).
+            // Without a type of its own, linked to another interface: a pair.
             "veth"
         } else {
             "virtual"
