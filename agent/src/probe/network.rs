@@ -30,6 +30,10 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
     let vlans = parse_vlans(&if_given(VLAN_CONFIG, host.read(VLAN_CONFIG, 1024 * 1024))?);
     for link in &links.kept {
         let mut interface = read_interface(host, link, &links)?;
+        // Gone, or another by now: what was read of it is of nothing.
+        if Object::new(host, format!("{NET}/{}", link.name)).number("ifindex")? != Some(link.index) {
+            continue;
+        }
         interface.addresses = addresses.remove(&link.name).unwrap_or_default();
         if interface.r#type == "vlan" {
             interface.vlan_id = match vlans.get(&link.name) {

@@ -87,8 +87,8 @@ fn of_ipv4(route: &Ipv4Route) -> RouteDetails {
     let nowhere = if route.reject { "unreachable" } else { "blackhole" };
     RouteDetails {
         family: "ipv4".to_owned(),
-        destination: destination(route.destination, route.length),
-        gateway: shown_unless(route.gateway, route.gateway.is_unspecified()),
+        destination: destination(&route.destination, route.length),
+        gateway: shown_unless(&route.gateway, route.gateway.is_unspecified()),
         interface: route.interface.clone(),
         metric: route.metric,
         r#type: if route.interface.is_empty() { nowhere } else { "unicast" }.to_owned(),
@@ -98,8 +98,8 @@ fn of_ipv4(route: &Ipv4Route) -> RouteDetails {
 fn of_ipv6(route: &Ipv6Route) -> RouteDetails {
     RouteDetails {
         family: "ipv6".to_owned(),
-        destination: destination(route.destination, route.length),
-        gateway: shown_unless(route.gateway, route.gateway.is_unspecified()),
+        destination: destination(&route.destination, route.length),
+        gateway: shown_unless(&route.gateway, route.gateway.is_unspecified()),
         interface: if route.reject { String::new() } else { route.interface.clone() },
         metric: route.metric,
         r#type: if route.reject { "unreachable" } else { "unicast" }.to_owned(),
@@ -112,7 +112,7 @@ fn name_refusals(host: &HostRoot, routes: &mut [RouteDetails]) -> Result<(), Pro
     let mut kinds: BTreeMap<String, String> = BTreeMap::new();
     fib_entries(host, |entry| {
         if matches!(entry.kind.as_str(), "PROHIBIT" | "THROW") {
-            kinds.insert(destination(entry.network, entry.length), entry.kind.to_lowercase());
+            kinds.insert(destination(&entry.network, entry.length), entry.kind.to_lowercase());
         }
     })
     .map_err(ProbeError::read(FIB_TRIE))?;
@@ -124,11 +124,11 @@ fn name_refusals(host: &HostRoot, routes: &mut [RouteDetails]) -> Result<(), Pro
     Ok(())
 }
 
-fn destination(network: impl ToString, length: u32) -> String {
+fn destination(network: &impl ToString, length: u32) -> String {
     if length == 0 { "default".to_owned() } else { format!("{}/{length}", network.to_string()) }
 }
 
-fn shown_unless(address: impl ToString, unspecified: bool) -> String {
+fn shown_unless(address: &impl ToString, unspecified: bool) -> String {
     if unspecified { String::new() } else { address.to_string() }
 }
 

@@ -351,10 +351,11 @@ fn tells_kinds_apart() {
     for asset in scan("network").assets {
         let Details::NetworkInterface(interface) = asset.details else { panic!("no interface") };
         let link = json("ip", &["-j", "-d", "link", "show", &interface.interface]).unwrap().remove(0);
-        let expected = match text(&link["linkinfo"]["info_kind"]).as_str() {
+        let kind = text(&link["linkinfo"]["info_kind"]);
+        let expected = match kind.as_str() {
             "" if text(&link["link_type"]) == "loopback" => "loopback",
             "" => "physical",
-            kind @ ("bridge" | "bond" | "vlan" | "veth") => &kind.to_owned(),
+            kind @ ("bridge" | "bond" | "vlan" | "veth") => kind,
             "vxlan" | "wireguard" | "tun" | "sit" | "ipip" | "gre" | "gretap" | "ip6tnl" => "tunnel",
             _ => "virtual",
         };

@@ -35,15 +35,14 @@ const SERVICES_INTERFACE: &str = "kube-ipvs0";
 
 type Addresses = BTreeMap<String, BTreeSet<(IpAddr, u32)>>;
 
-/// Addresses by interface, with prefix length and sorted; and a warning of those
-/// that cannot be told to one.
-pub(super) fn read(
-    host: &HostRoot,
-    links: &Links,
-) -> Result<(BTreeMap<String, Vec<String>>, Option<String>), ProbeError> {
+/// Addresses with prefix length, sorted, by interface.
+type Shown = BTreeMap<String, Vec<String>>;
+
+/// The addresses, and a warning of those that cannot be told to an interface.
+pub(super) fn read(host: &HostRoot, links: &Links) -> Result<(Shown, Option<String>), ProbeError> {
     let (found, warning) =
         if is_nodes_namespace(host, links)? { (of_own(getifaddrs())?, None) } else { of_process_one(host)? };
-    let mut shown = BTreeMap::new();
+    let mut shown = Shown::new();
     for (name, addresses) in found {
         if name != SERVICES_INTERFACE {
             let texts = addresses.iter().map(|(address, prefix)| format!("{address}/{prefix}")).collect();
@@ -144,7 +143,7 @@ fn place(routes: &[Ipv4Route], local: &[FibEntry]) -> (Addresses, usize) {
     let mut lost = BTreeSet::new();
     for address in local.iter().filter(|entry| entry.length == 32) {
         // The loopback's network is local as a whole.
-        let own_network = local.iter().filter(|net| net.length < 32 && net.holds(address.network)).last();
+        let own_network = local.iter().find(|net| net.length < 32 && net.holds(address.network));
         let connected = routes.iter().filter(|route| {
             route.gateway.is_unspecified()
                 && !route.interface.is_empty()

@@ -35,9 +35,12 @@ fn proc(root: &Path, files: &[(&str, &str)]) {
     }
 }
 
-fn found(root: &Path) -> (BTreeMap<String, (NetworkInterfaceDetails, Vec<String>)>, Vec<String>) {
+/// Interfaces with their relations, by natural key.
+type Found = BTreeMap<String, (NetworkInterfaceDetails, Vec<String>)>;
+
+fn found(root: &Path) -> (Found, Vec<String>) {
     let scan = scan(&HostRoot::new(root).unwrap()).unwrap();
-    let mut all = BTreeMap::new();
+    let mut all = Found::new();
     for asset in scan.assets {
         let mut relations = Vec::new();
         for relation in &asset.relations {

@@ -27,7 +27,10 @@ fn device(root: &Path, name: &str, files: &[(&str, &str)], slaves: &[&str]) {
     }
 }
 
-fn found(root: &Path) -> BTreeMap<String, (VolumeDetails, String, Vec<(AssetKind, String)>)> {
+/// Volumes with display name and relations, by natural key.
+type Found = BTreeMap<String, (VolumeDetails, String, Vec<(AssetKind, String)>)>;
+
+fn found(root: &Path) -> Found {
     let scan = scan(&HostRoot::new(root).unwrap()).unwrap();
     assert!(scan.warnings.is_empty());
     scan.assets
