@@ -96,7 +96,8 @@ fn is_of_a_container(mount_point: &str) -> bool {
             return true;
         }
     }
-    CONTAINER_FOLDERS.iter().any(|folder| mount_point.starts_with(folder))
+    // ip-netns(8) mounts this folder onto itself for what is mounted below.
+    mount_point == "/run/netns" || CONTAINER_FOLDERS.iter().any(|folder| mount_point.starts_with(folder))
 }
 
 /// A mount and the number of its device, such as `8:17`.
@@ -282,6 +283,7 @@ mod tests {
         let mut text = String::from("27 1 254:0 / / rw - ext4 /dev/vda rw\n");
         text += "28 27 8:1 / /var/lib/kubelet rw - xfs /dev/sda1 rw\n";
         text += "29 27 8:2 / /data/kubelet rw - xfs /dev/sda2 rw\n";
+        text += "30 27 254:0 /run/netns /run/netns rw - ext4 /dev/vda rw\n";
         let pod = "0b5c31f2-7a3e-4e53-9f6b-3a5a0e1b2c4d";
         for at in 0..50 {
             for (point, kind) in [

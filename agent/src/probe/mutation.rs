@@ -126,7 +126,11 @@ fn networks() {
     survives(&[ipv6], |bytes| drop(routes::table::ipv6_line(bytes)));
     let inet6 = b"fe8000000000000000fc00fffe000001 04 40 20 80     eth0";
     survives(&[inet6], |bytes| drop(network::addresses::inet6(bytes)));
-    survives(&[b"a\nb\neth0.100 | 100 | eth0\n"], |bytes| drop(network::parse_vlans(bytes)));
+    survives(&[b"a\nb\neth0.100 | 100 | eth0\n"], |bytes| drop(network::vlans::parse_config(bytes)));
+    let link = network::vlans::tests::message(b"vlan\0", 100);
+    survives(&[&link], |bytes| {
+        network::vlans::vlan_id(bytes);
+    });
     scans("dns", "etc/resolv.conf", &[b"nameserver 10.0.0.1\nsearch a b\noptions ndots:5\n"]);
 }
 

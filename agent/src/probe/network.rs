@@ -3,31 +3,28 @@
 
 pub(super) mod addresses;
 mod links;
-
-use std::collections::BTreeMap;
+pub(super) mod vlans;
 
 use contracts::v1::{AssetKind, NetworkInterfaceDetails, RelationType, asset_details::Details};
 
 use self::links::{Link, NET};
-use super::sysfs::{self, Object, if_given};
+use self::vlans::Vlans;
+use super::sysfs::{self, Object};
 use super::{ProbeError, Scan};
 use crate::asset::ScannedAsset;
 use crate::host::HostRoot;
-use crate::text::clean;
 
 pub(super) use self::links::Links;
 
 pub(super) const WATCHED: &[&str] = &[];
 
-/// Readable for root alone.
-const VLAN_CONFIG: &str = "proc/1/net/vlan/config";
-
 pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
     let mut scan = Scan::default();
     let links = Links::read(host)?;
-    let (mut addresses, warning) = addresses::read(host, &links)?;
+    let own = addresses::is_nodes_namespace(host, &links)?;
+    let (mut addresses, warning) = addresses::read(host, own)?;
     scan.warnings.extend(warning);
-    let vlans = parse_vlans(&if_given(VLAN_CONFIG, host.read(VLAN_CONFIG, 1024 * 1024))?);
+    let vlans = Vlans::read(host, own)?;
     for link in &links.kept {
         let mut interface = read_interface(host, link, &links)?;
         // Gone, or another by now: what was read of it is of nothing.
@@ -36,12 +33,10 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
         }
         interface.addresses = addresses.remove(&link.name).unwrap_or_default();
         if interface.r#type == "vlan" {
-            interface.vlan_id = match vlans.get(&link.name) {
-                Some(id) => *id,
-                None => vlan_of_name(&link.name, &interface.parent),
-            };
+            interface.vlan_id = vlans.id(link, &interface.parent)?;
             if interface.vlan_id == 0 {
-                scan.warnings.push(format!("VLAN ID of {}: cannot be read, needs root", link.name));
+                let needed = "needs root or the node's network";
+                scan.warnings.push(format!("VLAN ID of {}: cannot be read, {needed}", link.name));
             }
         }
         scan.assets.push(with_relations(host, interface)?);
@@ -102,30 +97,6 @@ fn with_relations(host: &HostRoot, interface: NetworkInterfaceDetails) -> Result
         asset = asset.related(RelationType::AttachedTo, kind, device);
     }
     Ok(asset)
-}
-
-/// Two headings, then `name | id | parent`.
-pub(super) fn parse_vlans(config: &[u8]) -> BTreeMap<String, u32> {
-    let mut vlans = BTreeMap::new();
-    for line in clean(config).lines() {
-        let parts: Vec<&str> = line.split('|').map(str::trim).collect();
-        if let [name, id, _] = parts[..]
-            && let Some(id) = vlan_id(id)
-        {
-            vlans.insert(name.to_owned(), id);
-        }
-    }
-    vlans
-}
-
-/// Without root the name tells, if it is the usual one: `PARENT.ID`.
-fn vlan_of_name(name: &str, parent: &str) -> u32 {
-    let id = name.strip_prefix(parent).and_then(|rest| rest.strip_prefix('.')).and_then(vlan_id);
-    id.filter(|_| !parent.is_empty()).unwrap_or(0)
-}
-
-fn vlan_id(text: &str) -> Option<u32> {
-    text.parse().ok().filter(|id| (1..=4094).contains(id))
 }
 
 #[cfg(test)]

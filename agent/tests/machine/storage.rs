@@ -193,6 +193,7 @@ fn is_of_a_container(target: &str) -> bool {
             "/var/lib/rancher/",
         ])
         .any(|folder| target.starts_with(folder))
+        || target == "/run/netns"
 }
 
 /// Mount points with source, type, root and size, as findmnt tells of real

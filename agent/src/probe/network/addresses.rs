@@ -38,10 +38,10 @@ type Addresses = BTreeMap<String, BTreeSet<(IpAddr, u32)>>;
 /// Addresses with prefix length, sorted, by interface.
 type Shown = BTreeMap<String, Vec<String>>;
 
-/// The addresses, and a warning of those that cannot be told to an interface.
-pub(super) fn read(host: &HostRoot, links: &Links) -> Result<(Shown, Option<String>), ProbeError> {
-    let (found, warning) =
-        if is_nodes_namespace(host, links)? { (of_own(getifaddrs())?, None) } else { of_process_one(host)? };
+/// The addresses, and a warning of those that cannot be told to an interface;
+/// `own` if the agent's network namespace is the node's.
+pub(super) fn read(host: &HostRoot, own: bool) -> Result<(Shown, Option<String>), ProbeError> {
+    let (found, warning) = if own { (of_own(getifaddrs())?, None) } else { of_process_one(host)? };
     let mut shown = Shown::new();
     for (name, addresses) in found {
         if name != SERVICES_INTERFACE {
@@ -55,7 +55,7 @@ pub(super) fn read(host: &HostRoot, links: &Links) -> Result<(Shown, Option<Stri
 /// Whether the agent's own network namespace is that of process 1. Files below
 /// /proc/PID/net are the namespace's own, with one inode in every mount of
 /// procfs, so this needs no privilege, unlike /proc/1/ns/net.
-fn is_nodes_namespace(host: &HostRoot, links: &Links) -> Result<bool, ProbeError> {
+pub(super) fn is_nodes_namespace(host: &HostRoot, links: &Links) -> Result<bool, ProbeError> {
     let own = std::fs::metadata(OWN_DEV).map(|metadata| metadata.ino());
     match (host.open(NODES_DEV).and_then(|file| file.metadata()), own) {
         (Ok(nodes), Ok(own)) => Ok(nodes.ino() == own),
