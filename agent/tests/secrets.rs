@@ -258,7 +258,7 @@ async fn run(root: &Path, probes: Vec<Probe>) -> Traces {
     }
     traces.kinds =
         store.assets(None, None, usize::MAX).unwrap().into_iter().map(|asset| asset.kind).collect();
-    for parcel in store.parcels(0, usize::MAX, u64::MAX).unwrap() {
+    for parcel in store.parcels((0, 0), usize::MAX, u64::MAX).unwrap() {
         let body =
             if parcel.compressed { zstd::stream::decode_all(&parcel.body[..]).unwrap() } else { parcel.body };
         traces.in_batches.extend(canaries(&body));

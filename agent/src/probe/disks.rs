@@ -1,7 +1,10 @@
 //! Block devices that hold data: `/sys/block` (sysfs-block of the kernel's ABI).
+//! What is made of others is a volume.
 
-use contracts::v1::{DiskDetails, Partition, asset_details::Details};
+use contracts::v1::{DiskDetails, Partition, RelationType, asset_details::Details};
 
+use super::block::Udev;
+use super::sysfs::{self, Object};
 use super::{ProbeError, Scan};
 use crate::asset::ScannedAsset;
 use crate::host::HostRoot;
@@ -12,24 +15,35 @@ const BLOCK: &str = "sys/block";
 pub(super) const WATCHED: &[&str] = &[];
 
 /// /sys counts in these, whatever the device's own block size.
-const SECTOR_BYTES: u64 = 512;
+pub(super) const SECTOR_BYTES: u64 = 512;
 
 pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
     let mut scan = Scan::default();
-    for name in host.list(BLOCK).map_err(ProbeError::read(BLOCK))? {
-        let name = clean(name.as_encoded_bytes());
-        if is_virtual(&name) {
+    let names: Vec<String> = host
+        .list(BLOCK)
+        .map_err(ProbeError::read(BLOCK))?
+        .iter()
+        .map(|name| clean(name.as_encoded_bytes()))
+        .collect();
+    for name in &names {
+        let object = Object::new(host, format!("{BLOCK}/{name}"));
+        if is_virtual(name) || super::volumes::is_volume(&object) {
             continue;
         }
-        if let Some(disk) = read_disk(host, &name) {
-            let key = natural_key(&disk);
-            // Two paths to one disk (multipath) share its key.
-            if scan.assets.iter().any(|asset: &ScannedAsset| asset.natural_key == key) {
-                scan.warnings.push(format!("{name} is another path to {key}"));
-                continue;
-            }
-            scan.assets.push(ScannedAsset::new(key, format!("/dev/{name}"), Details::Disk(disk)));
+        let Some(disk) = read_disk(host, name, &object)? else { continue };
+        let key = natural_key(&disk.wwn, &disk.serial, name);
+        // Two paths to one disk (multipath) share its key.
+        if scan.assets.iter().any(|asset: &ScannedAsset| asset.natural_key == key) {
+            scan.warnings.push(format!("{name} is another path to {key}"));
+            continue;
         }
+        let mut asset = ScannedAsset::new(key, format!("/dev/{name}"), Details::Disk(disk));
+        for path in paths(host, name, &names)? {
+            if let Some((kind, device)) = sysfs::attachment(&path) {
+                asset = asset.related(RelationType::AttachedTo, kind, device);
+            }
+        }
+        scan.assets.push(asset);
     }
     Ok(scan)
 }
@@ -43,67 +57,151 @@ fn is_virtual(name: &str) -> bool {
 }
 
 /// `None` for a drive without a medium and for the hidden paths of multipath NVMe.
-fn read_disk(host: &HostRoot, name: &str) -> Option<DiskDetails> {
-    let folder = format!("{BLOCK}/{name}");
-    let line = |file: &str| host.line(format!("{folder}/{file}"));
-    let flag = |file: &str| line(file).is_some_and(|value| value == "1");
-    let size_bytes = line("size")?.parse::<u64>().ok()?.saturating_mul(SECTOR_BYTES);
-    if size_bytes == 0 || flag("hidden") {
-        return None;
+fn read_disk(host: &HostRoot, name: &str, object: &Object) -> Result<Option<DiskDetails>, ProbeError> {
+    let size_bytes = object.number::<u64>("size")?.unwrap_or(0).saturating_mul(SECTOR_BYTES);
+    if size_bytes == 0 || object.flag("hidden")? {
+        return Ok(None);
     }
-    let page = |file: &str| host.read(format!("{folder}/device/{file}"), 64 * 1024).ok();
-    let serial = page("vpd_pg80")
-        .and_then(|page| parse_serial_page(&page))
-        .or_else(|| line("device/serial"))
-        .or_else(|| line("serial"))
-        .unwrap_or_default();
-    let wwn = line("wwid").or_else(|| line("device/wwid")).unwrap_or_default();
-    Some(DiskDetails {
+    let (wwn, serial) = identity(host, object)?;
+    let path = sysfs::link(host, &format!("{BLOCK}/{name}"))?;
+    Ok(Some(DiskDetails {
         device: name.to_owned(),
-        vendor: line("device/vendor").unwrap_or_default(),
-        model: line("device/model").or_else(|| line("device/name")).unwrap_or_default(),
-        serial: one_space(&serial),
-        wwn: one_space(&wwn),
+        vendor: object.text("device/vendor")?,
+        model: object.first_text(&["device/model", "device/name"])?,
+        serial,
+        wwn,
         size_bytes,
-        rotational: flag("queue/rotational"),
-        removable: flag("removable"),
-        read_only: flag("ro"),
-        partitions: partitions(host, &folder),
-        ..DiskDetails::default()
-    })
+        rotational: object.flag("queue/rotational")?,
+        removable: object.flag("removable")?,
+        read_only: object.flag("ro")?,
+        partitions: partitions(host, object)?,
+        transport: transport(&path).to_owned(),
+        // Of SCSI and ATA, NVMe, eMMC.
+        firmware_version: object.first_text(&["device/rev", "device/firmware_rev", "device/fwrev"])?,
+        physical_block_bytes: object.number("queue/physical_block_size")?.unwrap_or(0),
+    }))
 }
 
-fn partitions(host: &HostRoot, folder: &str) -> Vec<Partition> {
-    let mut found = Vec::new();
-    for name in host.list(folder).unwrap_or_default() {
-        let name = clean(name.as_encoded_bytes());
-        let number = |file: &str| host.line(format!("{folder}/{name}/{file}"))?.parse::<u64>().ok();
-        // Only partitions have a file of this name.
-        let Some(partition) = number("partition").and_then(|number| u32::try_from(number).ok()) else {
-            continue;
-        };
-        found.push(Partition {
-            number: partition,
-            start_bytes: number("start").unwrap_or(0).saturating_mul(SECTOR_BYTES),
-            size_bytes: number("size").unwrap_or(0).saturating_mul(SECTOR_BYTES),
-            device: name,
-            ..Partition::default()
-        });
+/// World wide name and serial number, as the kernel has them or else udev.
+fn identity(host: &HostRoot, object: &Object) -> Result<(String, String), ProbeError> {
+    let page = object.bytes("device/vpd_pg80")?;
+    let mut serial = match parse_serial_page(&page) {
+        Some(serial) => serial,
+        None => object.first_text(&["device/serial", "serial"])?,
+    };
+    let mut wwn = object.first_text(&["wwid", "device/wwid"])?;
+    if wwn.is_empty() || serial.is_empty() {
+        let udev = Udev::read(host, &object.text("dev")?)?;
+        if serial.is_empty() {
+            udev.get("ID_SERIAL_SHORT").clone_into(&mut serial);
+        }
+        if wwn.is_empty() {
+            wwn = wwn_of_udev(&udev);
+        }
     }
-    found.sort_by_key(|partition| partition.number);
-    found
+    Ok((one_space(&wwn), one_space(&serial)))
+}
+
+/// What the kernel writes as `naa.5000…` is `0x5000…` for udev.
+fn wwn_of_udev(udev: &Udev) -> String {
+    let extended = udev.get("ID_WWN_WITH_EXTENSION");
+    let wwn = if extended.is_empty() { udev.get("ID_WWN") } else { extended };
+    wwn.strip_prefix("0x").map_or_else(|| wwn.to_owned(), |number| format!("naa.{number}"))
+}
+
+/// Key of the disk with this name in the kernel; `None` if no disk that is
+/// recorded has it.
+pub(super) fn key_of(host: &HostRoot, name: &str) -> Result<Option<String>, ProbeError> {
+    let object = Object::new(host, format!("{BLOCK}/{name}"));
+    if is_virtual(name) || object.number::<u64>("size")?.unwrap_or(0) == 0 {
+        return Ok(None);
+    }
+    let (wwn, serial) = identity(host, &object)?;
+    Ok(Some(natural_key(&wwn, &serial, name)))
 }
 
 /// What names the disk wherever it is plugged in; only a disk that tells
 /// nothing is named by its place.
-fn natural_key(disk: &DiskDetails) -> String {
-    if !disk.wwn.is_empty() {
-        format!("wwn:{}", disk.wwn)
-    } else if !disk.serial.is_empty() {
-        format!("serial:{}", disk.serial)
+fn natural_key(wwn: &str, serial: &str, name: &str) -> String {
+    if !wwn.is_empty() {
+        format!("wwn:{wwn}")
+    } else if !serial.is_empty() {
+        format!("serial:{serial}")
     } else {
-        format!("device:{}", disk.device)
+        format!("device:{name}")
     }
+}
+
+/// Where the disk hangs in /sys/devices. Multipath NVMe shows `nvme0n1` in no
+/// place and hides its paths as `nvme0c1n1`.
+fn paths(host: &HostRoot, name: &str, all: &[String]) -> Result<Vec<String>, ProbeError> {
+    let mut paths = vec![sysfs::link(host, &format!("{BLOCK}/{name}"))?];
+    if let Some((controller, namespace)) = name.rsplit_once('n').filter(|_| name.starts_with("nvme")) {
+        for other in all {
+            let hidden = other
+                .strip_prefix(controller)
+                .and_then(|rest| rest.strip_prefix('c')?.split_once('n'))
+                .is_some_and(|(_, other)| other == namespace);
+            if hidden {
+                paths.push(sysfs::link(host, &format!("{BLOCK}/{other}"))?);
+            }
+        }
+    }
+    Ok(paths)
+}
+
+/// How a disk is connected, by the names in its path; the first that fits
+/// counts, as USB and others carry SCSI.
+fn transport(path: &str) -> &'static str {
+    const NAMES: [(&str, &str); 9] = [
+        ("usb", "usb"),
+        ("ata", "ata"),
+        ("nvme", "nvme"),
+        ("mmc_host", "mmc"),
+        ("session", "iscsi"),
+        ("rport-", "fc"),
+        ("end_device-", "sas"),
+        ("target", "scsi"),
+        ("virtio", "virtio"),
+    ];
+    let begins = |name: &str, prefix: &str| {
+        let rest = name.strip_prefix(prefix).map(str::as_bytes);
+        rest.is_some_and(|rest| rest.first().is_none_or(|byte| byte.is_ascii_digit() || *byte == b'-'))
+    };
+    let found = NAMES.iter().find(|(prefix, _)| path.split('/').any(|name| begins(name, prefix)));
+    found.map_or("", |(_, transport)| transport)
+}
+
+fn partitions(host: &HostRoot, disk: &Object) -> Result<Vec<Partition>, ProbeError> {
+    let mut found = Vec::new();
+    for name in disk.names("")? {
+        let object = disk.below(&name);
+        // Only partitions have a file of this name.
+        let Some(number) = object.number::<u32>("partition")? else { continue };
+        let bytes = |sectors: Option<u64>| sectors.unwrap_or(0).saturating_mul(SECTOR_BYTES);
+        let (mut uuid, mut label) = (object.uevent("PARTUUID")?, object.uevent("PARTNAME")?);
+        // The kernel tells the UUID since 6.9, and the name of GPT alone.
+        if uuid.is_empty() || label.is_empty() {
+            let udev = Udev::read(host, &object.text("dev")?)?;
+            if uuid.is_empty() {
+                udev.get("ID_PART_ENTRY_UUID").clone_into(&mut uuid);
+            }
+            if label.is_empty() {
+                label = udev.decoded("ID_PART_ENTRY_NAME");
+            }
+        }
+        found.push(Partition {
+            number,
+            start_bytes: bytes(object.number("start")?),
+            size_bytes: bytes(object.number("size")?),
+            read_only: object.flag("ro")?,
+            uuid: uuid.to_lowercase(),
+            name: label,
+            device: name,
+        });
+    }
+    found.sort_by_key(|partition| partition.number);
+    Ok(found)
 }
 
 /// Serial number in SCSI's "Unit Serial Number" page (SPC-4, 7.8.16): type
@@ -121,78 +219,4 @@ fn one_space(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-
-    #[test]
-    fn reads_serial_pages() {
-        for (page, expected) in [
-            (&b"\0\x80\0\x08  ABC123"[..], Some("ABC123")),
-            (b"\0\x80\0\x04AB\0C\0", Some("ABC")),
-            (b"\0\x83\0\x03ABC", None),
-            (b"\0\x80\xff\xffABC", None),
-            (b"\0\x80\0\x02  ", None),
-            (b"\0\x80", None),
-            (b"", None),
-        ] {
-            assert_eq!(parse_serial_page(page).as_deref(), expected);
-        }
-    }
-
-    #[test]
-    fn names_disks_by_what_does_not_change() {
-        let disk = |wwn: &str, serial: &str| DiskDetails {
-            device: "sda".into(),
-            wwn: wwn.into(),
-            serial: serial.into(),
-            ..Default::default()
-        };
-        assert_eq!(natural_key(&disk("naa.5000", "S1")), "wwn:naa.5000");
-        assert_eq!(natural_key(&disk("", "S1")), "serial:S1");
-        assert_eq!(natural_key(&disk("", "")), "device:sda");
-    }
-
-    #[test]
-    fn tells_disks_from_what_only_looks_like_one() {
-        for name in ["loop0", "ram1", "zram0", "dm-3", "sr0", "fd0", "nbd12", "mmcblk0boot0", "mmcblk0rpmb"] {
-            assert!(is_virtual(name), "{name}");
-        }
-        for name in ["sda", "vda", "nvme0n1", "xvda", "mmcblk0", "md0", "pmem0", "drbd1", "rssda"] {
-            assert!(!is_virtual(name), "{name}");
-        }
-    }
-
-    #[test]
-    fn reads_a_tree_of_sys() {
-        let root = tempfile::tempdir().unwrap();
-        let write = |path: &str, text: &[u8]| {
-            let path = root.path().join("sys/block").join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        };
-        for disk in ["sda", "sdb"] {
-            write(&format!("{disk}/size"), b"2000409264\n");
-            write(&format!("{disk}/device/wwid"), b"t10.ATA     Disk 1   SER  \n");
-            write(&format!("{disk}/queue/rotational"), b"1\n");
-        }
-        write("sda/sda2/partition", b"2\n");
-        write("sda/sda2/start", b"2048\n");
-        write("sda/sda2/size", b"100\n");
-        write("sda/sda1/partition", b"1\n");
-        write("sda/sda10/partition", b"10\n");
-        write("sr0/size", b"100\n");
-        write("sdc/size", b"0\n");
-        write("sdd/size", b"\xffgarbage\n");
-        let scan = scan(&HostRoot::new(root.path()).unwrap()).unwrap();
-        assert_eq!(scan.assets.len(), 1);
-        assert_eq!(scan.warnings, ["sdb is another path to wwn:t10.ATA Disk 1 SER"]);
-        assert_eq!(scan.assets[0].display_name, "/dev/sda");
-        let Details::Disk(disk) = &scan.assets[0].details else { panic!("no disk") };
-        assert_eq!(disk.size_bytes, 2_000_409_264 * 512);
-        assert!(disk.rotational && !disk.removable);
-        let numbers: Vec<u32> = disk.partitions.iter().map(|partition| partition.number).collect();
-        assert_eq!(numbers, [1, 2, 10]);
-        assert_eq!((disk.partitions[1].start_bytes, disk.partitions[1].size_bytes), (2048 * 512, 100 * 512));
-    }
-}
+mod tests;

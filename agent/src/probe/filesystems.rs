@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use contracts::v1::{FilesystemDetails, asset_details::Details};
+use contracts::v1::{AssetKind, FilesystemDetails, RelationType, asset_details::Details};
 
-use super::{ProbeError, Scan};
+use super::sysfs::if_given;
+use super::{ProbeError, Scan, block, is_absent};
 use crate::asset::ScannedAsset;
 use crate::host::HostRoot;
 use crate::text::clean;
@@ -16,6 +17,9 @@ const OWN_MOUNTS: &str = "proc/self/mountinfo";
 
 /// `poll(2)` tells of a change of this one; its size and times never change.
 pub(super) const WATCHED: &[&str] = &[MOUNTS];
+
+/// Btrfs file systems that are mounted, by UUID.
+const BTRFS: &str = "sys/fs/btrfs";
 
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -58,51 +62,110 @@ const PSEUDO: &[&str] = &[
 ];
 
 /// Folders of container runtimes and of the kubelet: what is mounted below
-/// comes and goes with containers and pods and is theirs, not the node's.
+/// comes and goes with containers and pods and is theirs, not the node's; pods
+/// and containers are reported by their own probes. A file system mounted at
+/// such a folder itself is the node's.
 const CONTAINER_FOLDERS: &[&str] = &[
     "/run/containerd/",
+    "/run/containers/",
+    "/run/crio/",
     "/run/docker/",
+    "/run/k0s/",
     "/run/k3s/",
     "/run/netns/",
     "/run/user/",
     "/var/lib/containerd/",
     "/var/lib/containers/storage/",
     "/var/lib/docker/",
+    "/var/lib/k0s/",
     "/var/lib/kubelet/",
     "/var/lib/lxcfs/",
     "/var/lib/rancher/",
+    "/var/snap/microk8s/common/",
     "/snap/",
 ];
 
-pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
-    let text = host
-        .read(MOUNTS, MAX_BYTES)
-        .or_else(|_| host.read(OWN_MOUNTS, MAX_BYTES))
-        .map_err(ProbeError::read(MOUNTS))?;
-    let (mut filesystems, mut warnings) = parse_mounts(&text);
-    for filesystem in &mut filesystems {
-        match host.capacity(&filesystem.mount_point) {
-            Ok(bytes) => filesystem.size_bytes = bytes,
-            Err(error) => warnings.push(format!("size of {}: {error}", filesystem.mount_point)),
+/// The same where the folders were moved (`--root-dir` of the kubelet, `root`
+/// and `state` of containerd): names below them that nothing else uses.
+fn is_of_a_container(mount_point: &str) -> bool {
+    let mut names = mount_point.split('/').peekable();
+    while let Some(name) = names.next() {
+        let pod = name == "pods"
+            && names.peek().is_some_and(|next| next.len() == 36 && next.parse::<uuid::Uuid>().is_ok());
+        if pod || name.starts_with("kubernetes.io") || name.starts_with("io.containerd.") {
+            return true;
         }
     }
-    let asset = |filesystem: FilesystemDetails| {
-        let mount_point = filesystem.mount_point.clone();
-        ScannedAsset::new(mount_point.clone(), mount_point, Details::Filesystem(filesystem))
+    // ip-netns(8) mounts this folder onto itself for what is mounted below.
+    mount_point == "/run/netns" || CONTAINER_FOLDERS.iter().any(|folder| mount_point.starts_with(folder))
+}
+
+/// A mount and the number of its device, such as `8:17`.
+struct Mount {
+    device: String,
+    details: FilesystemDetails,
+}
+
+pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
+    let text = match host.read(MOUNTS, MAX_BYTES) {
+        Err(error) if is_absent(&error) || error.kind() == std::io::ErrorKind::PermissionDenied => {
+            host.read(OWN_MOUNTS, MAX_BYTES)
+        }
+        read => read,
     };
-    Ok(Scan { assets: filesystems.into_iter().map(asset).collect(), warnings, ..Scan::default() })
+    let (mounts, warnings) = parse_mounts(&text.map_err(ProbeError::read(MOUNTS))?);
+    let mut scan = Scan { warnings, ..Scan::default() };
+    for Mount { device, mut details } in mounts {
+        match host.capacity(&details.mount_point) {
+            Ok(bytes) => details.size_bytes = bytes,
+            Err(error) => scan.warnings.push(format!("size of {}: {error}", details.mount_point)),
+        }
+        let kept_on = kept_on(host, &device, &details)?;
+        let point = details.mount_point.clone();
+        let mut asset = ScannedAsset::new(point.clone(), point, Details::Filesystem(details));
+        for (kind, key) in kept_on {
+            asset = asset.related(RelationType::StoredOn, kind, key);
+        }
+        scan.assets.push(asset);
+    }
+    Ok(scan)
+}
+
+/// The disks or volumes that hold a file system. That of Btrfs has no device
+/// number of its own, and may be on several devices.
+fn kept_on(
+    host: &HostRoot,
+    device: &str,
+    filesystem: &FilesystemDetails,
+) -> Result<Vec<(AssetKind, String)>, ProbeError> {
+    if !device.starts_with("0:") {
+        return Ok(block::asset_of_number(host, device)?.into_iter().collect());
+    }
+    let Some(first) = block::asset_of_path(host, &filesystem.source)? else { return Ok(Vec::new()) };
+    let mut all = vec![first.clone()];
+    for uuid in if_given(BTRFS, host.list(BTRFS))? {
+        let folder = format!("{BTRFS}/{}/devices", clean(uuid.as_encoded_bytes()));
+        let mut devices = Vec::new();
+        for name in if_given(&folder, host.list(&folder))? {
+            devices.extend(block::asset_of(host, &clean(name.as_encoded_bytes()))?);
+        }
+        if devices.contains(&first) {
+            all.append(&mut devices);
+        }
+    }
+    Ok(all)
 }
 
 /// Parses mountinfo, leaving out what holds no data of the node. Where mounts
 /// lie over each other, the last one hides the others and is the one reported.
-fn parse_mounts(text: &[u8]) -> (Vec<FilesystemDetails>, Vec<String>) {
-    let mut by_mount_point: BTreeMap<String, Option<FilesystemDetails>> = BTreeMap::new();
+fn parse_mounts(text: &[u8]) -> (Vec<Mount>, Vec<String>) {
+    let mut by_mount_point: BTreeMap<String, Option<Mount>> = BTreeMap::new();
     let mut warnings = Vec::new();
     for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
         match parse_line(line) {
-            Some(filesystem) => {
-                let kept = is_data(&filesystem).then(|| filesystem.clone());
-                by_mount_point.insert(filesystem.mount_point, kept);
+            Some(mount) => {
+                let point = mount.details.mount_point.clone();
+                by_mount_point.insert(point, is_data(&mount.details).then_some(mount));
             }
             None => {
                 warnings.push(format!("{MOUNTS}: cannot read the line `{}`", clean(line).escape_debug()));
@@ -118,8 +181,7 @@ fn is_data(filesystem: &FilesystemDetails) -> bool {
     if mount_point == "/" {
         return true;
     }
-    !PSEUDO.contains(&filesystem.r#type.as_str())
-        && !CONTAINER_FOLDERS.iter().any(|folder| mount_point.starts_with(folder))
+    !PSEUDO.contains(&filesystem.r#type.as_str()) && !is_of_a_container(mount_point)
 }
 
 /// The source without what stands before `@` in the authority of a URL or UNC
@@ -134,7 +196,7 @@ fn without_credentials(source: String) -> String {
 }
 
 /// `id parent major:minor root mount_point options [tags…] - type source super_options`
-fn parse_line(line: &[u8]) -> Option<FilesystemDetails> {
+fn parse_line(line: &[u8]) -> Option<Mount> {
     let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
     let separator = words.iter().skip(6).position(|word| word == b"-")? + 6;
     let (root, mount_point, options) = (words[3], words[4], words[5]);
@@ -159,7 +221,7 @@ fn parse_line(line: &[u8]) -> Option<FilesystemDetails> {
     }
     all.sort();
     all.dedup();
-    Some(FilesystemDetails {
+    let details = FilesystemDetails {
         mount_point: unescape(mount_point),
         source: without_credentials(unescape(source)),
         r#type: unescape(kind),
@@ -167,7 +229,8 @@ fn parse_line(line: &[u8]) -> Option<FilesystemDetails> {
         options: all,
         size_bytes: 0,
         read_only,
-    })
+    };
+    Some(Mount { device: clean(words[2]), details })
 }
 
 /// Options of network file systems that may carry credentials.
@@ -176,7 +239,7 @@ fn has_secret(option: &str) -> bool {
 }
 
 /// Space, tab, newline and backslash are written as `\040` and so on.
-fn unescape(word: &[u8]) -> String {
+pub(super) fn unescape(word: &[u8]) -> String {
     let mut bytes = Vec::with_capacity(word.len());
     let mut rest = word;
     while let Some((&first, tail)) = rest.split_first() {
@@ -210,9 +273,42 @@ mod tests {
 36 27 0:53 / /scratch rw - tmpfs tmpfs rw,size=1g
 ";
 
+    fn parse(text: &[u8]) -> (Vec<FilesystemDetails>, Vec<String>) {
+        let (mounts, warnings) = parse_mounts(text);
+        (mounts.into_iter().map(|mount| mount.details).collect(), warnings)
+    }
+
+    #[test]
+    fn containers_and_pods_add_no_file_systems() {
+        let mut text = String::from("27 1 254:0 / / rw - ext4 /dev/vda rw\n");
+        text += "28 27 8:1 / /var/lib/kubelet rw - xfs /dev/sda1 rw\n";
+        text += "29 27 8:2 / /data/kubelet rw - xfs /dev/sda2 rw\n";
+        text += "30 27 254:0 /run/netns /run/netns rw - ext4 /dev/vda rw\n";
+        let pod = "0b5c31f2-7a3e-4e53-9f6b-3a5a0e1b2c4d";
+        for at in 0..50 {
+            for (point, kind) in [
+                (format!("/run/containerd/io.containerd.runtime.v2.task/k8s.io/{at}/rootfs"), "overlay"),
+                (format!("/run/netns/cni-{at}"), "nsfs"),
+                (format!("/var/lib/kubelet/pods/{pod}/volumes/kubernetes.io~csi/pvc-{at}/mount"), "ext4"),
+                (format!("/var/lib/kubelet/plugins/kubernetes.io/csi/x/{at}/globalmount"), "ext4"),
+                (format!("/data/kubelet/pods/{pod}/volume-subpaths/conf/app/{at}"), "ext4"),
+                (format!("/data/kubelet/plugins/kubernetes.io/csi/x/{at}/globalmount"), "xfs"),
+                (format!("/data/state/io.containerd.grpc.v1.cri/sandboxes/{at}/rootfs"), "ext4"),
+                (format!("/var/lib/containers/storage/overlay/{at}/merged"), "xfs"),
+            ] {
+                text += &format!("40 27 8:3 / {point} rw - {kind} /dev/x rw\n");
+            }
+        }
+        let points: Vec<String> = parse(text.as_bytes()).0.into_iter().map(|fs| fs.mount_point).collect();
+        assert_eq!(points, ["/", "/data/kubelet", "/var/lib/kubelet"]);
+        for own in ["/srv/pods/mine", "/pods", "/srv/pods/0b5c31f2", "/data/io"] {
+            assert!(!is_of_a_container(own), "{own}");
+        }
+    }
+
     #[test]
     fn keeps_what_holds_data_of_the_node() {
-        let (filesystems, warnings) = parse_mounts(NODE);
+        let (filesystems, warnings) = parse(NODE);
         assert!(warnings.is_empty(), "{warnings:?}");
         let points: Vec<&str> = filesystems.iter().map(|fs| fs.mount_point.as_str()).collect();
         assert_eq!(points, ["/", "/mnt/nfs", "/mnt/share", "/opt/bind", "/srv/my data"]);
@@ -230,14 +326,14 @@ mod tests {
 
     #[test]
     fn no_password_leaves_the_node() {
-        let (filesystems, _) = parse_mounts(NODE);
+        let (filesystems, _) = parse(NODE);
         assert!(!format!("{filesystems:?}").contains("hunter2"));
     }
 
     #[test]
     fn of_mounts_over_each_other_the_last_counts() {
         let over = b"1 0 8:1 / /data rw - ext4 /dev/a rw\n2 1 8:2 / /data rw - ext4 /dev/b rw\n";
-        let (filesystems, _) = parse_mounts(over);
+        let (filesystems, _) = parse(over);
         assert_eq!(filesystems.len(), 1);
         assert_eq!(filesystems[0].source, "/dev/b");
         let hidden = b"1 0 8:1 / /data rw - ext4 /dev/a rw\n2 1 0:9 / /data rw - tmpfs none rw\n";
@@ -260,7 +356,7 @@ mod tests {
     #[test]
     fn garbage_is_named_and_the_rest_is_complete() {
         let (filesystems, warnings) =
-            parse_mounts(b"\xff\xff\n1 2 3\n1 0 8:1 / / rw -\n1 0 8:1 / / rw - ext4 \xff\\999 rw\n");
+            parse(b"\xff\xff\n1 2 3\n1 0 8:1 / / rw -\n1 0 8:1 / / rw - ext4 \xff\\999 rw\n");
         assert_eq!((filesystems.len(), warnings.len()), (1, 3));
         assert_eq!(filesystems[0].source, "\u{fffd}\\999");
     }

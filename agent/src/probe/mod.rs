@@ -1,12 +1,14 @@
 //! The probes: each finds the assets of one kind. A probe is a pure parser over
 //! file contents and a thin reader below the host root.
 
+mod accelerators;
 mod accounts;
+mod block;
+mod boards;
 mod certificates;
 mod cron;
-mod accelerators;
-mod boards;
 mod disks;
+mod dns;
 mod filesystems;
 mod firmware;
 mod hardware_ids;
@@ -15,16 +17,18 @@ mod memory;
 mod modules;
 mod network;
 mod node;
-pub mod packages;
 mod numa;
-mod packages;
+pub mod packages;
 mod pci;
 mod processors;
+mod routes;
 mod smbios;
 mod sockets;
+mod swap;
 mod sysfs;
 mod systemd;
 mod usb;
+mod volumes;
 
 use std::io;
 use std::sync::Arc;
@@ -218,12 +222,13 @@ pub fn all(context: &Context) -> Vec<Probe> {
     use AssetKind as Kind;
     use Cadence::{Full, Prompt};
     let sockets = sockets::Sockets::new(context.known_sockets.iter().cloned(), |_, _| None);
-    let sockets = sockets::Sockets::new(context.known_sockets.iter().cloned());
     let settings = context.settings.clone();
     vec![
         Probe::new("node", Kind::Node, Full, node::WATCHED, move |host| node::scan(host, &settings)),
-        Probe::new("disks", Kind::Disk, Full, disks::WATCHED, disks::scan),
-        Probe::new("filesystems", Kind::Filesystem, Full, filesystems::WATCHED, filesystems::scan),
+        Probe::new("disks", Kind::Disk, Full, disks::WATCHED, disks::scan)
+            .woken_by(&[Signal::Device("block")]),
+        Probe::new("filesystems", Kind::Filesystem, Full, filesystems::WATCHED, filesystems::scan)
+            .woken_by(&[Signal::Device("block")]),
         Probe::new("network", Kind::NetworkInterface, Prompt, network::WATCHED, network::scan)
             .woken_by(&[Signal::Network]),
         Probe::new("packages", Kind::Package, Full, packages::WATCHED, packages::scan),
@@ -258,6 +263,12 @@ pub fn all(context: &Context) -> Vec<Probe> {
             kernel_parameters::WATCHED,
             kernel_parameters::scan,
         ),
+        Probe::new("volumes", Kind::Volume, Full, volumes::WATCHED, volumes::scan)
+            .woken_by(&[Signal::Device("block")]),
+        Probe::new("swap", Kind::Swap, Prompt, swap::WATCHED, swap::scan)
+            .woken_by(&[Signal::Device("block")]),
+        Probe::new("routes", Kind::Route, Prompt, routes::WATCHED, routes::scan).woken_by(&[Signal::Network]),
+        Probe::new("dns", Kind::DnsResolver, Full, dns::WATCHED, dns::scan),
     ]
 }
 

@@ -76,50 +76,6 @@ fn packages() {
 }
 
 #[test]
-fn packages_of_apk() {
-    let stanzas = b"C:Q1=\nP:a\nV:1-r0\nA:x86_64\nI:12\nT:x\nL:MIT\no:b\nm:c\nF:bin\nR:a\n\nP:b\nV:2\nf:fs\n";
-    scans("packages", "lib/apk/db/installed", &[stanzas]);
-}
-
-#[test]
-fn packages_of_rpm() {
-    use super::packages::samples::{BERKELEY_DB, SQLITE, SQLITE_LOG, suse};
-    scans("packages", "var/lib/rpm/rpmdb.sqlite", &[SQLITE]);
-    scans("packages", "var/lib/rpm/Packages", &[BERKELEY_DB]);
-    scans("packages", "usr/lib/sysimage/rpm/Packages.db", &[&suse()]);
-    // A log decides which pages there are.
-    let root = tempfile::tempdir().unwrap();
-    let folder = root.path().join("var/lib/rpm");
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("rpmdb.sqlite"), SQLITE).unwrap();
-    let host = HostRoot::new(root.path()).unwrap();
-    survives(&[SQLITE_LOG], |bytes| {
-        std::fs::write(folder.join("rpmdb.sqlite-wal"), bytes).unwrap();
-        let _ = super::packages::read_all(&host);
-    });
-}
-
-#[test]
-fn owners_of_files() {
-    let root = tempfile::tempdir().unwrap();
-    let host = HostRoot::new(root.path()).unwrap();
-    let paths = ["/bin/a", "/usr/bin/ssh"].map(str::to_owned).into();
-    for (path, sample) in [
-        ("var/lib/dpkg/info/ssh.list", &b"/.\n/usr\n/usr/bin\n/usr/bin/ssh\n"[..]),
-        ("var/lib/dpkg/diversions", b"/usr/bin/ssh\n/usr/bin/ssh.old\nother\n"),
-        ("lib/apk/db/installed", b"P:a\nV:1\nF:bin\nR:a\nF:usr/bin\nR:ssh\n"),
-        ("var/lib/rpm/rpmdb.sqlite", super::packages::samples::SQLITE),
-    ] {
-        let path = root.path().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        survives(&[sample], |bytes| {
-            std::fs::write(&path, bytes).unwrap();
-            let _ = super::packages::Owners::default().find(&host, &paths);
-        });
-    }
-}
-
-#[test]
 fn modules() {
     scans("modules", "proc/modules", &[b"zfs 5000000 6 a,b, Live 0x0 (POE)\next4 983040 2 - Live 0x0\n"]);
 }
@@ -161,6 +117,50 @@ fn machine() {
 }
 
 #[test]
+fn packages_of_apk() {
+    let stanzas = b"C:Q1=\nP:a\nV:1-r0\nA:x86_64\nI:12\nT:x\nL:MIT\no:b\nm:c\nF:bin\nR:a\n\nP:b\nV:2\nf:fs\n";
+    scans("packages", "lib/apk/db/installed", &[stanzas]);
+}
+
+#[test]
+fn packages_of_rpm() {
+    use super::packages::samples::{BERKELEY_DB, SQLITE, SQLITE_LOG, SUSE};
+    scans("packages", "var/lib/rpm/rpmdb.sqlite", &[SQLITE]);
+    scans("packages", "var/lib/rpm/Packages", &[BERKELEY_DB]);
+    scans("packages", "usr/lib/sysimage/rpm/Packages.db", &[SUSE]);
+    // A log decides which pages there are.
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("var/lib/rpm");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("rpmdb.sqlite"), SQLITE).unwrap();
+    let host = HostRoot::new(root.path()).unwrap();
+    survives(&[SQLITE_LOG], |bytes| {
+        std::fs::write(folder.join("rpmdb.sqlite-wal"), bytes).unwrap();
+        let _ = super::packages::read_all(&host);
+    });
+}
+
+#[test]
+fn owners_of_files() {
+    let root = tempfile::tempdir().unwrap();
+    let host = HostRoot::new(root.path()).unwrap();
+    let paths = ["/bin/a", "/usr/bin/ssh"].map(str::to_owned).into();
+    for (path, sample) in [
+        ("var/lib/dpkg/info/ssh.list", &b"/.\n/usr\n/usr/bin\n/usr/bin/ssh\n"[..]),
+        ("var/lib/dpkg/diversions", b"/usr/bin/ssh\n/usr/bin/ssh.old\nother\n"),
+        ("lib/apk/db/installed", b"P:a\nV:1\nF:bin\nR:a\nF:usr/bin\nR:ssh\n"),
+        ("var/lib/rpm/rpmdb.sqlite", super::packages::samples::SQLITE),
+    ] {
+        let path = root.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        survives(&[sample], |bytes| {
+            std::fs::write(&path, bytes).unwrap();
+            let _ = super::packages::Owners::default().find(&host, &paths);
+        });
+    }
+}
+
+#[test]
 fn accounts() {
     let users = b"root:x:0:0:root:/root:/bin/sh\n+nis::::::\nalice::1000:27:A,,,:/home/alice:\n";
     scans("users", "etc/passwd", &[users]);
@@ -178,6 +178,38 @@ fn accounts() {
     survives(&[b"root:!:1::::::\nalice:$y$x:1::::::\n"], |bytes| {
         std::fs::write(root.path().join("etc/shadow"), bytes).unwrap();
         assert_eq!(super::accounts::scan_users(&host).unwrap().assets.len(), 2);
+    });
+}
+
+#[test]
+fn jobs_of_cron() {
+    let crontab =
+        b"SHELL=/bin/sh\n17 */2 1-5,7 jan mon-fri root x\n@daily root y\n\"A\"=b\n-0~9 ~ * * * root z\n";
+    scans("cron", "etc/crontab", &[crontab]);
+    scans("cron", "var/spool/cron/crontabs/alice", &[crontab]);
+    scans("cron", "etc/anacrontab", &[b"1\t5\tcron.daily\tnice x\n@monthly 45 m x\n"]);
+}
+
+#[test]
+fn certificates() {
+    let pem = include_bytes!("certificates/samples.pem");
+    scans("certificates", "etc/etcd/a.pem", &[pem]);
+    let body: Vec<u8> = pem
+        .split(|&byte| byte == b'\n')
+        .skip(1)
+        .take_while(|line| !line.starts_with(b"-"))
+        .flatten()
+        .copied()
+        .collect();
+    let der = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, body).unwrap();
+    scans("certificates", "etc/etcd/a.der", &[&der]);
+    scans(
+        "certificates",
+        "etc/kubernetes/a.conf",
+        &[b"user:\n  client-certificate-data: LS0tLS1CRUdJTg==\n"],
+    );
+}
+
 /// A table with the structures that are read, as firmware writes it.
 fn smbios_table() -> Vec<u8> {
     use smbios::written::structure;
@@ -216,33 +248,6 @@ fn smbios() {
 }
 
 #[test]
-fn jobs_of_cron() {
-    let crontab =
-        b"SHELL=/bin/sh\n17 */2 1-5,7 jan mon-fri root x\n@daily root y\n\"A\"=b\n-0~9 ~ * * * root z\n";
-    scans("cron", "etc/crontab", &[crontab]);
-    scans("cron", "var/spool/cron/crontabs/alice", &[crontab]);
-    scans("cron", "etc/anacrontab", &[b"1\t5\tcron.daily\tnice x\n@monthly 45 m x\n"]);
-}
-
-#[test]
-fn certificates() {
-    let pem = include_bytes!("certificates/samples.pem");
-    scans("certificates", "etc/etcd/a.pem", &[pem]);
-    let body: Vec<u8> = pem
-        .split(|&byte| byte == b'\n')
-        .skip(1)
-        .take_while(|line| !line.starts_with(b"-"))
-        .flatten()
-        .copied()
-        .collect();
-    let der = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, body).unwrap();
-    scans("certificates", "etc/etcd/a.der", &[&der]);
-    scans(
-        "certificates",
-        "etc/kubernetes/a.conf",
-        &[b"user:\n  client-certificate-data: LS0tLS1CRUdJTg==\n"],
-    );
-}
 fn attributes_of_dmi() {
     scans("firmware", "sys/class/dmi/id/bios_version", &[b"2.10.2\n"]);
     scans("firmware", "sys/class/tpm/tpm0/tpm_version_major", &[b"2\n"]);
@@ -331,4 +336,25 @@ fn devices() {
         });
         std::fs::write(&path, sample).unwrap();
     }
+}
+
+#[test]
+fn networks() {
+    let trie = b"Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 192.0.2.2\n        /32 host LOCAL\n";
+    survives(&[trie], |bytes| {
+        let mut parse = routes::table::fib_parser(|entry| assert!(entry.length <= 32));
+        bytes.split(|&byte| byte == b'\n').for_each(&mut parse);
+    });
+    let ipv4 = b"*\t0000F40A\t00000000\t0001\t0\t0\t0\tC0FFFFFF\t0\t0\t0";
+    survives(&[ipv4], |bytes| drop(routes::table::ipv4_line(bytes)));
+    let ipv6 = b"fd000000000000000000000000000000 40 00000000000000000000000000000000 00 fe800000000000000000000000000001 00000100 00000001 00000000 00000003 eth0";
+    survives(&[ipv6], |bytes| drop(routes::table::ipv6_line(bytes)));
+    let inet6 = b"fe8000000000000000fc00fffe000001 04 40 20 80     eth0";
+    survives(&[inet6], |bytes| drop(network::addresses::inet6(bytes)));
+    survives(&[b"a\nb\neth0.100 | 100 | eth0\n"], |bytes| drop(network::vlans::parse_config(bytes)));
+    let link = network::vlans::tests::message(b"vlan\0", 100);
+    survives(&[&link], |bytes| {
+        network::vlans::vlan_id(bytes);
+    });
+    scans("dns", "etc/resolv.conf", &[b"nameserver 10.0.0.1\nsearch a b\noptions ndots:5\n"]);
 }

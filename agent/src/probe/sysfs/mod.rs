@@ -1,12 +1,16 @@
 //! Reading the small files of `/sys` and `/proc/sys` so that an absence is told
 //! from a failure.
 
+mod object;
+
 use std::io;
 use std::path::Path;
 
 use super::{ProbeError, is_absent};
 use crate::host::HostRoot;
 use crate::text::clean;
+
+pub(super) use object::{Object, attachment, if_given, link, pci_slot};
 
 /// An attribute is at most one page, which has 64 KiB on some machines.
 const MAX_BYTES: u64 = 64 * 1024;
