@@ -83,10 +83,10 @@ fn packages_of_apk() {
 
 #[test]
 fn packages_of_rpm() {
-    use super::packages::samples::{BERKELEY_DB, SQLITE, SQLITE_LOG, suse};
+    use super::packages::samples::{BERKELEY_DB, SQLITE, SQLITE_LOG, SUSE};
     scans("packages", "var/lib/rpm/rpmdb.sqlite", &[SQLITE]);
     scans("packages", "var/lib/rpm/Packages", &[BERKELEY_DB]);
-    scans("packages", "usr/lib/sysimage/rpm/Packages.db", &[&suse()]);
+    scans("packages", "usr/lib/sysimage/rpm/Packages.db", &[SUSE]);
     // A log decides which pages there are.
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("var/lib/rpm");
