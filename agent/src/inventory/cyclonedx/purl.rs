@@ -85,7 +85,7 @@ fn encode(text: &str, url: &mut String) {
     for byte in text.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b'~' | b':' => {
-                url.push(byte.into())
+                url.push(byte.into());
             }
             _ => url.push_str(&format!("%{byte:02X}")),
         }
