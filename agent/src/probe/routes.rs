@@ -22,7 +22,7 @@ pub(super) const WATCHED: &[&str] = &[];
 
 /// Most routes of each family; a router with all of the Internet's would fill
 /// the inventory with them.
-const MAX_ROUTES: usize = 5000;
+const MAX_ROUTES: usize = 2000;
 
 pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
     let mut routes = Vec::new();
@@ -72,10 +72,7 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
         if !interface.is_empty() {
             asset = asset.related(RelationType::GoesThrough, AssetKind::NetworkInterface, interface);
         }
-        // As in the kernel's order: of two that differ in what is not shown.
-        if !scan.assets.iter().any(|other| other.natural_key == asset.natural_key) {
-            scan.assets.push(asset);
-        }
+        scan.assets.push(asset);
     }
     if left_out > 0 {
         scan.warnings.push(format!("{left_out} routes beyond {MAX_ROUTES} of a family are left out"));

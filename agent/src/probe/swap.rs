@@ -3,7 +3,7 @@
 use contracts::v1::{RelationType, SwapDetails, asset_details::Details};
 
 use super::sysfs::Object;
-use super::{ProbeError, Scan, block, filesystems, unless_absent};
+use super::{ProbeError, Scan, block, filesystems, is_absent};
 use crate::asset::ScannedAsset;
 use crate::host::HostRoot;
 use crate::text::clean;
@@ -14,7 +14,12 @@ const SWAPS: &str = "proc/swaps";
 pub(super) const WATCHED: &[&str] = &[];
 
 pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
-    let (areas, warnings) = parse(&unless_absent(SWAPS, host.read(SWAPS, 1024 * 1024))?);
+    let text = match host.read(SWAPS, 1024 * 1024) {
+        // A kernel without swap; not so a root without /proc.
+        Err(error) if is_absent(&error) && host.exists("proc/version") => Vec::new(),
+        read => read.map_err(ProbeError::read(SWAPS))?,
+    };
+    let (areas, warnings) = parse(&text);
     let mut scan = Scan { warnings, ..Scan::default() };
     for mut area in areas {
         let on = block::asset_of_path(host, &area.path)?;
@@ -113,6 +118,8 @@ mod tests {
             std::os::unix::fs::symlink(target, root.path().join(folder).join("dm-1")).unwrap();
         }
         let host = HostRoot::new(root.path()).unwrap();
+        assert!(scan(&host).is_err(), "no /proc is no want of swap");
+        fs::write(root.path().join("proc/version"), "Linux\n").unwrap();
         assert!(scan(&host).unwrap().assets.is_empty(), "a kernel without swap");
         fs::write(root.path().join(SWAPS), SWAPS_OF_A_NODE).unwrap();
         let scan = scan(&host).unwrap();

@@ -112,7 +112,13 @@ fn prefix_length(mask: IpAddr) -> u32 {
 
 fn of_process_one(host: &HostRoot) -> Result<(Addresses, Option<String>), ProbeError> {
     let mut routes = Vec::new();
-    ipv4_routes(host, |route| routes.push(route)).map_err(ProbeError::read(ROUTE))?;
+    // Only attached networks, which are few, however many lie behind them.
+    ipv4_routes(host, |route| {
+        if is_attached(&route) {
+            routes.push(route);
+        }
+    })
+    .map_err(ProbeError::read(ROUTE))?;
     let mut local = Vec::new();
     fib_entries(host, |entry| {
         if entry.is_local() {
@@ -144,12 +150,9 @@ fn place(routes: &[Ipv4Route], local: &[FibEntry]) -> (Addresses, usize) {
     for address in local.iter().filter(|entry| entry.length == 32) {
         // The loopback's network is local as a whole.
         let own_network = local.iter().find(|net| net.length < 32 && net.holds(address.network));
-        let connected = routes.iter().filter(|route| {
-            route.gateway.is_unspecified()
-                && !route.interface.is_empty()
-                && (1..32).contains(&route.length)
-                && within(address.network, route.destination, route.length)
-        });
+        let connected = routes
+            .iter()
+            .filter(|route| is_attached(route) && within(address.network, route.destination, route.length));
         let longest = connected.clone().map(|route| route.length).max();
         let names: BTreeSet<&str> = connected
             .filter(|route| Some(route.length) == longest)
@@ -167,6 +170,11 @@ fn place(routes: &[Ipv4Route], local: &[FibEntry]) -> (Addresses, usize) {
         found.entry(name.to_owned()).or_default().insert(address);
     }
     (found, lost.len())
+}
+
+/// Whether a route leads to a network at the interface itself.
+fn is_attached(route: &Ipv4Route) -> bool {
+    route.gateway.is_unspecified() && !route.interface.is_empty() && (1..32).contains(&route.length)
 }
 
 fn within(address: Ipv4Addr, network: Ipv4Addr, length: u32) -> bool {

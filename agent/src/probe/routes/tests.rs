@@ -126,5 +126,5 @@ fn a_table_beyond_measure_is_cut_and_told() {
     fs::remove_file(root.path().join(IPV6_ROUTE)).unwrap();
     let scan = scan(&host).unwrap();
     assert_eq!(scan.assets.len(), MAX_ROUTES);
-    assert_eq!(scan.warnings, ["3 routes beyond 5000 of a family are left out"]);
+    assert_eq!(scan.warnings, ["3 routes beyond 2000 of a family are left out"]);
 }
