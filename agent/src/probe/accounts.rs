@@ -44,11 +44,9 @@ pub(super) fn scan_users(host: &HostRoot) -> Result<Scan, ProbeError> {
     scan.assets = users
         .into_iter()
         .map(|user| {
-            let password = passwords.as_ref().map(|known| match user.password {
-                // shadow(5): without an entry there, nothing lets it in.
-                None => known.get(&user.name).copied().unwrap_or(Password::Locked),
-                Some(password) => password,
-            });
+            // shadow(5): without an entry there, nothing lets it in.
+            let in_shadow = || Some(passwords.as_ref()?.get(&user.name).copied().unwrap_or(Password::Locked));
+            let password = user.password.or_else(in_shadow);
             user_asset(user, password, &memberships, &sudoers)
         })
         .collect();

@@ -221,6 +221,7 @@ impl Probe {
 pub fn all(context: &Context) -> Vec<Probe> {
     use AssetKind as Kind;
     use Cadence::{Full, Prompt};
+    // The second says which container a process is in; no probe knows one yet.
     let sockets = sockets::Sockets::new(context.known_sockets.iter().cloned(), |_, _| None);
     let settings = context.settings.clone();
     vec![

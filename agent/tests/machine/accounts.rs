@@ -272,9 +272,18 @@ fn lines_of_crontabs_are_jobs_where_crontab_takes_them() {
         "* * * * 8 x",
         "jan * * * * x",
         "* * * mon * x",
-        "1-2-3 * * * * x",
+        // Rule: `1-2-3` is no range, though this crontab passes over what follows
+        // one up to the next blank.
         "1,,2 * * * * x",
-        "-1 * * * * x",
+        "1,2x * * * * x",
+        "1/2 * * * * x",
+        "*/0 * * * * x",
+        "5-1 * * * * x",
+        "1~5 * * * * x",
+        "* * * jan-feb/2 * x",
+        "* * * janu * x",
+        "* * * * mon,tue-x x",
+        // Rule: `-1 * * * * x` is one of cronie, which keeps it out of its log.
         "+1 * * * * x",
         "a * * * * x",
         "*/x * * * * x",

@@ -146,7 +146,8 @@ fn is_range(part: &str, least: u32, most: u32, names: &[&str]) -> bool {
     }
     match range.split_once('-') {
         Some((from, to)) => number(from).is_some() && number(to).is_some(),
-        None => range == "*" || number(range).is_some(),
+        // A step needs a range.
+        None => range == "*" || (step.is_none() && number(range).is_some()),
     }
 }
 
