@@ -39,7 +39,7 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
         }
         let mut asset = ScannedAsset::new(key, format!("/dev/{name}"), Details::Disk(disk));
         for path in paths(host, name, &names)? {
-            if let Some((kind, device)) = sysfs::attachment(&path) {
+            if let Some((kind, device)) = sysfs::attached_to(host, &path)? {
                 asset = asset.related(RelationType::AttachedTo, kind, device);
             }
         }

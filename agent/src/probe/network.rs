@@ -93,7 +93,7 @@ fn with_relations(host: &HostRoot, interface: NetworkInterfaceDetails) -> Result
             asset = asset.related(relation, AssetKind::NetworkInterface, other);
         }
     }
-    if let Some((kind, device)) = sysfs::attachment(&path) {
+    if let Some((kind, device)) = sysfs::attached_to(host, &path)? {
         asset = asset.related(RelationType::AttachedTo, kind, device);
     }
     Ok(asset)

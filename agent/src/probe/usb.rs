@@ -83,6 +83,16 @@ fn is_port(name: &str) -> bool {
     name.split_once('-').is_some_and(|(bus, ports)| digits(bus) && ports.split('.').all(digits))
 }
 
+fn natural_key(port: &str, vendor: u16, product: u16, serial: &str) -> String {
+    let key = format!("{port}/{vendor:04x}:{product:04x}");
+    if serial.is_empty() { key } else { format!("{key}/{serial}") }
+}
+
+/// What is attached to a port, by its natural key; `None` if nothing is.
+pub(super) fn key_at(host: &HostRoot, port: &str) -> Result<Option<String>, ProbeError> {
+    Ok(read_device(host, port, std::iter::empty())?.map(|device| device.key))
+}
+
 /// `None` for a device that has gone meanwhile.
 fn read_device<'a>(
     host: &HostRoot,
@@ -110,10 +120,7 @@ fn read_device<'a>(
     drivers.sort();
     drivers.dedup();
     let serial = text("serial")?;
-    let mut key = format!("{port}/{vendor:04x}:{product:04x}");
-    if !serial.is_empty() {
-        key = format!("{key}/{serial}");
-    }
+    let key = natural_key(port, vendor, product, &serial);
     let details = UsbDeviceDetails {
         port: port.to_owned(),
         vendor_id: format!("{vendor:04x}"),

@@ -117,8 +117,22 @@ pub(in crate::probe) fn pci_slot(path: &str) -> String {
     }
 }
 
-/// The PCI or USB device that a path in /sys leads through last.
-pub(in crate::probe) fn attachment(path: &str) -> Option<(AssetKind, String)> {
+/// The PCI or USB device that a path in /sys leads through last, by the natural
+/// key of its asset.
+pub(in crate::probe) fn attached_to(
+    host: &HostRoot,
+    path: &str,
+) -> Result<Option<(AssetKind, String)>, ProbeError> {
+    match attachment(path) {
+        Some((AssetKind::UsbDevice, port)) => {
+            Ok(super::super::usb::key_at(host, &port)?.map(|key| (AssetKind::UsbDevice, key)))
+        }
+        other => Ok(other),
+    }
+}
+
+/// The PCI slot or the USB port that a path in /sys leads through last.
+fn attachment(path: &str) -> Option<(AssetKind, String)> {
     let mut last = None;
     for name in path.split('/') {
         if is_pci_slot(name) {
