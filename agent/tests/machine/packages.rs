@@ -316,10 +316,14 @@ fn unclean_logs(folder: &Path, root: &Path, count: usize) {
 /// one for all machines.
 fn suse(folder: &Path, files: &[Vec<String>], count: usize) {
     let (root, ndb) = (folder.join("suse"), ["--define", "_db_backend ndb"]);
-    if install(&root, &ndb, files).is_some() && root.join(FOLDER).join("Packages.db").exists() {
-        assert_eq!(is_what_rpm_lists(&root, &ndb), Some(count));
-        println!("{count} packages in a database of SUSE");
+    fs::create_dir_all(&root).unwrap();
+    rpm(&root, &[&ndb[..], &["--initdb"]].concat());
+    if !root.join(FOLDER).join("Packages.db").exists() {
+        return println!("SKIPPED: this rpm writes no databases of SUSE");
     }
+    install(&root, &ndb, files).unwrap();
+    assert_eq!(is_what_rpm_lists(&root, &ndb), Some(count));
+    println!("{count} packages in a database of SUSE");
 }
 
 /// rpm reads these databases and no longer writes them: libdb's own tool does.
