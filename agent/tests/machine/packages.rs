@@ -284,6 +284,40 @@ fn programs_belong_to_the_packages_that_dpkg_says() {
     println!("{} of {} programs belong to packages", found.len(), asked.len());
 }
 
+#[test]
+fn a_listening_socket_names_the_package_of_its_program() {
+    let program = "import socket, time; s = socket.create_server((\"127.0.0.1\", 0)); \
+        print(s.getsockname()[1], flush=True); time.sleep(600)";
+    let python = Command::new("/usr/bin/python3").args(["-c", program]).stdout(Stdio::piped()).spawn();
+    let Ok(mut python) = python else { return println!("SKIPPED: no python3 of the system here") };
+    let mut port = String::new();
+    BufReader::new(python.stdout.take().unwrap()).read_line(&mut port).unwrap();
+    let key = format!("tcp/127.0.0.1:{}", port.trim());
+    let socket = scan("sockets").assets.into_iter().find(|asset| asset.natural_key == key);
+    python.kill().unwrap();
+    python.wait().unwrap();
+    let socket = socket.unwrap();
+    let Details::ListeningSocket(details) = socket.details else { panic!("no socket") };
+    let Some(owner) = tool("dpkg-query", &["-S", &details.executable]) else { return };
+    let name = owner.split(':').next().unwrap();
+    let found: Vec<(String, String)> = socket
+        .relations
+        .into_iter()
+        .map(|relation| (relation.natural_key, details.package.clone()))
+        .collect();
+    // Rule: a program in a container is none of the node's packages'.
+    let expected = if details.container.is_empty() { vec![name] } else { vec![] };
+    let expected: Vec<(String, String)> = expected
+        .into_iter()
+        .map(|name| {
+            let architecture = tool("dpkg-query", &["-W", "-f", "${Architecture}", name]).unwrap();
+            (format!("dpkg/{name}:{architecture}"), name.to_owned())
+        })
+        .collect();
+    let installed_by = |(key, _): &(String, String)| key.starts_with("dpkg/");
+    assert_eq!(found.into_iter().filter(installed_by).collect::<Vec<_>>(), expected);
+}
+
 /// What is only in the write-ahead log counts, up to the last whole commit.
 fn unclean_logs(folder: &Path, root: &Path, count: usize) {
     let database = root.join(FOLDER).join("rpmdb.sqlite");
@@ -316,10 +350,14 @@ fn unclean_logs(folder: &Path, root: &Path, count: usize) {
 /// one for all machines.
 fn suse(folder: &Path, files: &[Vec<String>], count: usize) {
     let (root, ndb) = (folder.join("suse"), ["--define", "_db_backend ndb"]);
-    if install(&root, &ndb, files).is_some() && root.join(FOLDER).join("Packages.db").exists() {
-        assert_eq!(is_what_rpm_lists(&root, &ndb), Some(count));
-        println!("{count} packages in a database of SUSE");
+    fs::create_dir_all(&root).unwrap();
+    rpm(&root, &[&ndb[..], &["--initdb"]].concat());
+    if !root.join(FOLDER).join("Packages.db").exists() {
+        return println!("SKIPPED: this rpm writes no databases of SUSE");
     }
+    install(&root, &ndb, files).unwrap();
+    assert_eq!(is_what_rpm_lists(&root, &ndb), Some(count));
+    println!("{count} packages in a database of SUSE");
 }
 
 /// rpm reads these databases and no longer writes them: libdb's own tool does.
