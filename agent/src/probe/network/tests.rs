@@ -68,6 +68,11 @@ fn reads_a_node_with_a_bond_a_vlan_and_containers() {
     fs::create_dir_all(&device).unwrap();
     symlink("../../../bus/drivers/virtio_net", device.join("driver")).unwrap();
     let fast = [("duplex", "full"), ("speed", "25000"), ("device/x", "")];
+    for (file, value) in [("idVendor", "0bda\n"), ("idProduct", "8153\n"), ("serial", "001\n")] {
+        let folder = root.join("sys/bus/usb/devices/1-1");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(file), value).unwrap();
+    }
     interface(root, "ens4", "pci0000:00/0000:00:14.0/usb1/1-1/1-1:1.0/net", "3", &fast);
     let bond =
         [("bonding/mode", "802.3ad 4"), ("uevent", "DEVTYPE=bond\nINTERFACE=bond0"), ("duplex", "unknown")];
@@ -112,7 +117,7 @@ fn reads_a_node_with_a_bond_a_vlan_and_containers() {
     assert_eq!(relations[..], ["PART_OF NETWORK_INTERFACE bond0", "ATTACHED_TO PCI_DEVICE 0000:00:03.0"]);
     let (ens4, relations) = &all["ens4"];
     assert_eq!((ens4.pci_slot.as_str(), ens4.duplex.as_str(), ens4.speed_mbps), ("", "full", 25000));
-    assert_eq!(relations[1], "ATTACHED_TO USB_DEVICE 1-1");
+    assert_eq!(relations[1], "ATTACHED_TO USB_DEVICE 1-1/0bda:8153/001");
     let (bond, relations) = &all["bond0"];
     assert_eq!((bond.bond_mode.as_str(), bond.duplex.as_str(), bond.parent.as_str()), ("802.3ad", "", ""));
     assert_eq!((bond.ports[..].join(" "), relations.len()), ("ens3 ens4".to_owned(), 0));
