@@ -25,6 +25,7 @@ use crate::scheduler::Scheduler;
 use crate::service::Service;
 use crate::status::Status;
 use crate::store::{Store, StoreError};
+use crate::watch::{Sources, Wakes};
 
 /// Frames of the agent's connection: the memory that they take counts for more
 /// here than the copies that a batch of 64 KiB in four frames costs.
@@ -95,11 +96,14 @@ impl Agent {
             stream = %store.figures().stream, "agent started"
         );
 
+        let wakes = Wakes::new(&probes, agent_metrics.clone());
+        let sources = Sources::new(self.host.clone(), &probes, wakes.sender());
         let (triggers, triggered) = mpsc::channel(16);
         let scheduler = Scheduler {
             settings: self.config.scheduling(),
             probes,
             host: self.host.clone(),
+            wakes,
             store: store.clone(),
             status: status.clone(),
             metrics: agent_metrics.clone(),
@@ -127,6 +131,12 @@ impl Agent {
         let watching = show_store(store, agent_metrics, token.clone());
         parts.spawn(async move {
             watching.await;
+            Ok(())
+        });
+        // Before the first scans, so that no change falls between.
+        let waking = sources.run(token.clone());
+        parts.spawn(async move {
+            waking.await;
             Ok(())
         });
         let scheduling = scheduler.run(triggered, token.clone());
