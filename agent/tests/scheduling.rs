@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use agent::asset::ScannedAsset;
 use agent::host::HostRoot;
 use agent::metrics::AgentMetrics;
-use agent::probe::{Cadence, Probe, ProbeError, Scan};
+use agent::probe::{Cadence, Probe, ProbeError, Scan, Signal};
 use agent::scheduler::{Scheduler, Settings, Trigger, Triggered};
 use agent::status::Status;
 use agent::store::{self, Store};
+use agent::watch::{Sources, WakeSender, Wakes};
 use contracts::v1::{AssetKind, KernelModuleDetails, NodeIdentity, asset_details::Details};
 use kit::metrics::Metrics;
 use kit::readiness::Readiness;
@@ -29,6 +30,7 @@ struct Running {
     status: Status,
     readiness: Readiness,
     triggers: tokio::sync::mpsc::Sender<Trigger>,
+    wakes: WakeSender,
     shutdown: CancellationToken,
     root: tempfile::TempDir,
     store_folder: tempfile::TempDir,
@@ -49,6 +51,11 @@ impl Running {
         );
         let readiness = Readiness::default();
         let status = Status::new(probes.iter().map(|probe| probe.name));
+        let host = Arc::new(HostRoot::new(root.path()).unwrap());
+        let metrics = AgentMetrics::new(&Metrics::default());
+        let wakes = Wakes::new(&probes, metrics.clone());
+        let sender = wakes.sender();
+        let sources = Sources::new(host.clone(), &probes, wakes.sender());
         let scheduler = Scheduler {
             settings: Settings {
                 full_interval: Duration::from_secs(3600),
@@ -56,23 +63,29 @@ impl Running {
                 timeout: Duration::from_secs(1),
             },
             probes,
-            host: Arc::new(HostRoot::new(root.path()).unwrap()),
+            host,
+            wakes,
             store: store.clone(),
             status: status.clone(),
-            metrics: AgentMetrics::new(&Metrics::default()),
+            metrics,
             first_scan: readiness.condition("first_scan"),
             store_works: readiness.condition("store"),
         };
         let (triggers, triggered) = tokio::sync::mpsc::channel(4);
         let shutdown = CancellationToken::new();
+        tokio::spawn(sources.run(shutdown.clone()));
         tokio::spawn(scheduler.run(triggered, shutdown.clone()));
-        Self { store, status, readiness, triggers, shutdown, root, store_folder: folder }
+        Self { store, status, readiness, triggers, wakes: sender, shutdown, root, store_folder: folder }
     }
 
     async fn trigger(&self, probes: Vec<usize>) -> Triggered {
         let (reply, answer) = oneshot::channel();
         self.triggers.send(Trigger { probes, reply }).await.unwrap();
         tokio::time::timeout(SOON, answer).await.unwrap().unwrap()
+    }
+
+    fn woken_by(&self, place: usize) -> String {
+        self.status.probe(place).woken_by
     }
 
     fn error(&self, place: usize) -> String {
@@ -172,6 +185,69 @@ async fn a_kind_whose_first_scan_fails_has_its_snapshot_later() {
     fails.store(false, Ordering::SeqCst);
     running.trigger(vec![0]).await;
     assert_eq!(running.store.figures().last_sequence, 1, "an empty snapshot");
+}
+
+fn counting(name: &'static str, runs: &Arc<AtomicUsize>) -> Probe {
+    let runs = runs.clone();
+    Probe::new(name, AssetKind::Disk, Cadence::Full, &["etc/x"], move |_| {
+        runs.fetch_add(1, Ordering::SeqCst);
+        Ok(Scan::default())
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quiet_node_wakes_no_probe_but_by_its_interval() {
+    let (quiet, prompt) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let count = prompt.clone();
+    let clock = Probe::new("clock", AssetKind::KernelModule, Cadence::Prompt, &[], move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        Ok(Scan::default())
+    });
+    let running = Running::start(vec![counting("quiet", &quiet), clock], u64::MAX);
+    let began = Instant::now();
+    wait_until(SOON, "five intervals", async || prompt.load(Ordering::SeqCst) == 6).await;
+    assert!(began.elapsed() > Duration::from_secs(4), "six runs after {:?}", began.elapsed());
+    // Its start, and once more if it ran before the watches stood.
+    assert!(quiet.load(Ordering::SeqCst) <= 2);
+    assert_eq!(running.woken_by(1), "interval");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_run_says_what_woke_it() {
+    let runs = Arc::new(AtomicUsize::new(0));
+    let probe = counting("woken", &runs).woken_by(&[Signal::Containers]);
+    let running = Running::start(vec![probe], u64::MAX);
+    let by = |cause: &'static str| {
+        let running = &running;
+        async move {
+            wait_until(SOON, cause, async || running.woken_by(0) == cause).await;
+        }
+    };
+    wait_until(SOON, "the start", async || !running.woken_by(0).is_empty()).await;
+    running.trigger(vec![]).await;
+    by("request").await;
+    running.wakes.signal(Signal::Containers);
+    by("containers").await;
+    std::fs::create_dir_all(running.root.path().join("etc")).unwrap();
+    std::fs::write(running.root.path().join("etc/x"), "").unwrap();
+    by("change of etc/x").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_signals_stops_no_other_probe_and_ends_with_a_run() {
+    let runs = Arc::new(AtomicUsize::new(0));
+    let probe = counting("stormy", &runs).woken_by(&[Signal::Containers]);
+    let running = Running::start(vec![probe, good()], u64::MAX);
+    wait_until(SOON, "the first scans", async || running.readiness.failing().is_empty()).await;
+    let (began, before) = (Instant::now(), runs.load(Ordering::SeqCst));
+    for _ in 0..100_000 {
+        running.wakes.signal(Signal::Containers);
+    }
+    let last = runs.load(Ordering::SeqCst);
+    wait_until(SOON, "a run after the storm", async || runs.load(Ordering::SeqCst) > last).await;
+    let allowed = 2 + began.elapsed().as_secs();
+    assert!((runs.load(Ordering::SeqCst) - before) as u64 <= allowed, "{runs:?} in {:?}", began.elapsed());
+    assert!(running.trigger(vec![1]).await.probes[0].error.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -120,13 +120,8 @@ impl Armed {
             if self.watches_of(target) != before {
                 changed.insert(target);
             }
-        }
-        // Only now: a watch that is given up and set again would lose events.
-        let unused =
-            |(wd, interests): (&WatchDescriptor, &Vec<Interest>)| interests.is_empty().then_some(*wd);
-        let unused: Vec<WatchDescriptor> = self.interests.iter().filter_map(unused).collect();
-        for wd in unused {
-            self.release(wd);
+            // Only now: a watch that is given up and set again would lose events.
+            self.release_unused();
         }
         changed
     }
@@ -197,6 +192,15 @@ impl Armed {
     fn forget(&mut self, target: usize) {
         for interests in self.interests.values_mut() {
             interests.retain(|interest| interest.target != target);
+        }
+    }
+
+    fn release_unused(&mut self) {
+        let unused =
+            |(wd, interests): (&WatchDescriptor, &Vec<Interest>)| interests.is_empty().then_some(*wd);
+        let unused: Vec<WatchDescriptor> = self.interests.iter().filter_map(unused).collect();
+        for wd in unused {
+            self.release(wd);
         }
     }
 

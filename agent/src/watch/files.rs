@@ -72,7 +72,7 @@ impl Files {
         let readable = registered(inotify.as_fd().try_clone_to_owned()?, Interest::READABLE)?;
         let all: BTreeSet<usize> = (0..self.targets.len()).collect();
         let armed = Armed::new(inotify, self.host.clone(), self.targets.clone(), self.max_watches);
-        let mut armed = self.arm(armed, all.clone()).await?;
+        let (mut armed, _) = self.arm(armed, all.clone()).await?;
         let mut polled = self.show(&armed, &[]);
         self.wakes.up(Source::Files);
         // What changed before the watches stood may have been seen by nobody.
@@ -110,7 +110,9 @@ impl Files {
             }
             if !rearm.is_empty() {
                 let before = armed.modes().to_vec();
-                armed = self.arm(armed, rearm).await?;
+                let (again, elsewhere) = self.arm(armed, rearm).await?;
+                armed = again;
+                self.changed(&elsewhere);
                 polled = self.show(&armed, &before);
             }
             sleep(TURN).await;
@@ -136,12 +138,12 @@ impl Files {
     }
 
     /// Opening a path may wait for a device or a server, so it has its own thread.
-    async fn arm(&self, mut armed: Armed, targets: BTreeSet<usize>) -> io::Result<Armed> {
+    async fn arm(&self, mut armed: Armed, targets: BTreeSet<usize>) -> io::Result<(Armed, BTreeSet<usize>)> {
         let mut job = tokio::task::spawn_blocking(move || {
             let changed = armed.arm(&targets);
             (armed, changed)
         });
-        let (armed, changed) = match timeout(PATIENCE, &mut job).await {
+        let armed = match timeout(PATIENCE, &mut job).await {
             Ok(armed) => armed?,
             Err(_) => {
                 self.wakes.down(Source::Files, &"a file system does not answer");
@@ -150,7 +152,6 @@ impl Files {
                 armed
             }
         };
-        self.changed(&changed);
         Ok(armed)
     }
 
