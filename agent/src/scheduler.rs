@@ -19,6 +19,7 @@ use nix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::host::HostRoot;
 use crate::metrics::{AgentMetrics, ProbeLabel, SourceLabel};
@@ -147,13 +148,17 @@ struct State {
     records: JoinSet<Ended>,
     requests: HashMap<u64, Request>,
     next_request: u64,
+    /// The store's stream when a probe last ended.
+    stream: Uuid,
 }
 
 impl State {
     fn new(work: Scheduler) -> Self {
         let now = Instant::now();
         let slots = work.probes.iter().map(|_| Slot::new(now)).collect();
+        let stream = work.store.figures().stream;
         Self {
+            stream,
             work,
             slots,
             scans: JoinSet::new(),
@@ -228,7 +233,7 @@ impl State {
         let prompt: Vec<usize> = (0..self.slots.len()).filter(is_prompt).collect();
         let costs: Vec<Duration> = prompt.iter().map(|&place| self.slots[place].cost.cpu).collect();
         let full = |(place, slot): (usize, &Slot)| {
-            if self.work.wakes.is_blind(place) {
+            if slot.failed || self.work.wakes.is_blind(place) {
                 slot.cost.blind_interval(settings.full_interval)
             } else {
                 settings.full_interval
@@ -302,6 +307,8 @@ impl State {
     fn ended(&mut self, ended: Ended) {
         let Ended { place, duration, outcome, .. } = ended;
         self.work.status.woken(place, self.slots[place].cause.to_string());
+        self.slots[place].failed = outcome.is_err();
+        self.look_for_a_new_stream(place);
         let name = self.work.probes[place].name;
         let label = ProbeLabel { probe: name };
         let mut changes = 0;
@@ -323,13 +330,14 @@ impl State {
                         self.work.metrics.scan_failures.get_or_create(&label).inc();
                         let error = "the outbox is full: changes wait until the broker confirms some";
                         self.work.status.failed(place, error.to_owned());
-                        self.slots[place].at = Some((Instant::now() + RETRY_INTERVAL, Cause::Retry));
+                        self.slots[place].retry_after(Instant::now(), RETRY_INTERVAL);
                     }
                 }
             }
             Err(failure) => {
                 if let Failure::Store(error) = &failure {
                     self.work.store_works.fails(error.to_string());
+                    self.slots[place].retry_after(Instant::now(), RETRY_INTERVAL);
                 }
                 tracing::warn!(probe = name, error = %failure, "probe failed, what it found before stays");
                 self.work.metrics.scan_failures.get_or_create(&label).inc();
@@ -345,6 +353,19 @@ impl State {
         self.answer(place, &served, changes);
         if self.slots.iter().all(|slot| slot.has_ended_once) {
             self.work.first_scan.holds();
+        }
+    }
+
+    /// A store that was replaced knows nothing yet: every kind is due.
+    fn look_for_a_new_stream(&mut self, place: usize) {
+        let stream = self.work.store.figures().stream;
+        if std::mem::replace(&mut self.stream, stream) == stream {
+            return;
+        }
+        for (other, slot) in self.slots.iter_mut().enumerate() {
+            if other != place {
+                slot.retry_after(Instant::now(), Duration::ZERO);
+            }
         }
     }
 

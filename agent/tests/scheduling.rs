@@ -275,8 +275,9 @@ async fn a_store_that_is_torn_while_it_runs_is_replaced_and_listed_anew() {
     let probe = Probe::new("torn", AssetKind::KernelModule, Cadence::Prompt, &[], move |_| {
         Ok(found(size.load(Ordering::SeqCst)))
     });
-    let running = Running::start(vec![probe], u64::MAX);
-    wait_until(SOON, "the first scan", async || running.recorded() == 15_000).await;
+    let other = Probe::new("other", AssetKind::Disk, Cadence::Full, &["etc/x"], |_| Ok(found(3)));
+    let running = Running::start(vec![probe, other], u64::MAX);
+    wait_until(SOON, "the first scans", async || running.recorded() == 15_003).await;
     let stream = running.store.figures().stream;
     // What a failing disk may do to an open file.
     let path = running.store_folder.path().join("store.redb");
@@ -285,9 +286,10 @@ async fn a_store_that_is_torn_while_it_runs_is_replaced_and_listed_anew() {
     file.set_len(0).unwrap();
     file.set_len(length).unwrap();
     count.store(15_001, Ordering::SeqCst);
+    running.trigger(vec![0]).await;
     wait_until(SOON, "a new stream", async || running.store.figures().stream != stream).await;
-    wait_until(SOON, "all of it listed anew", async || {
-        running.store.assets(None, None, usize::MAX).is_ok_and(|assets| assets.len() == 15_001)
+    wait_until(SOON, "all of it listed anew, and what nobody asked for", async || {
+        running.store.assets(None, None, usize::MAX).is_ok_and(|assets| assets.len() == 15_004)
     })
     .await;
     wait_until(SOON, "readiness", async || running.readiness.failing().is_empty()).await;

@@ -23,6 +23,8 @@ pub(super) struct Slot {
     /// The current run has been given up; its result will not count.
     pub(super) overdue: bool,
     pub(super) has_ended_once: bool,
+    /// The last run found nothing, or it could not be recorded.
+    pub(super) failed: bool,
     pub(super) cost: Cost,
     /// Events wait until then.
     pub(super) events_from: Instant,
@@ -43,6 +45,7 @@ impl Slot {
             cause: Cause::Start,
             overdue: false,
             has_ended_once: false,
+            failed: false,
             cost: Cost::default(),
             events_from: now,
             waiting: Vec::new(),
@@ -67,6 +70,14 @@ impl Slot {
         (self.began, self.jitter, self.at) = (now, jitter, None);
         (self.running, self.cause, self.overdue) = (Some(now), cause, false);
         self.serving = std::mem::take(&mut self.waiting);
+    }
+
+    /// Runs again, if it would not sooner; costly ones later.
+    pub(super) fn retry_after(&mut self, now: Instant, pause: Duration) {
+        let at = now + pause.max(self.cost.pause());
+        if self.at.is_none_or(|(sooner, _)| at < sooner) {
+            self.at = Some((at, Cause::Retry));
+        }
     }
 
     pub(super) fn costs(&mut self, now: Instant, cost: Cost) {
