@@ -205,8 +205,9 @@ async fn a_quiet_node_wakes_no_probe_but_by_its_interval() {
     });
     let running = Running::start(vec![counting("quiet", &quiet), clock], u64::MAX);
     let began = Instant::now();
-    wait_until(SOON, "five intervals", async || prompt.load(Ordering::SeqCst) == 6).await;
-    assert!(began.elapsed() > Duration::from_secs(4), "six runs after {:?}", began.elapsed());
+    // Where it costs more than its share, the intervals are longer.
+    wait_until(3 * SOON, "three intervals", async || prompt.load(Ordering::SeqCst) == 4).await;
+    assert!(began.elapsed() > Duration::from_secs(2), "four runs after {:?}", began.elapsed());
     // Its start, and once more if it ran before the watches stood.
     assert!(quiet.load(Ordering::SeqCst) <= 2);
     assert_eq!(running.woken_by(1), "interval");
@@ -275,8 +276,8 @@ async fn a_store_that_is_torn_while_it_runs_is_replaced_and_listed_anew() {
     let probe = Probe::new("torn", AssetKind::KernelModule, Cadence::Prompt, &[], move |_| {
         Ok(found(size.load(Ordering::SeqCst)))
     });
-    let other = Probe::new("other", AssetKind::Disk, Cadence::Full, &["etc/x"], |_| Ok(found(3)));
-    let running = Running::start(vec![probe, other], u64::MAX);
+    let other = Probe::new("other", AssetKind::Disk, Cadence::Full, &[], |_| Ok(found(3)));
+    let running = Running::start(vec![other, probe], u64::MAX);
     wait_until(SOON, "the first scans", async || running.recorded() == 15_003).await;
     let stream = running.store.figures().stream;
     // What a failing disk may do to an open file.
@@ -286,7 +287,7 @@ async fn a_store_that_is_torn_while_it_runs_is_replaced_and_listed_anew() {
     file.set_len(0).unwrap();
     file.set_len(length).unwrap();
     count.store(15_001, Ordering::SeqCst);
-    running.trigger(vec![0]).await;
+    running.trigger(vec![1]).await;
     wait_until(SOON, "a new stream", async || running.store.figures().stream != stream).await;
     wait_until(SOON, "all of it listed anew, and what nobody asked for", async || {
         running.store.assets(None, None, usize::MAX).is_ok_and(|assets| assets.len() == 15_004)

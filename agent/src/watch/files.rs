@@ -188,13 +188,16 @@ impl Files {
     }
 }
 
+/// Fingerprints of targets, and how long it took.
+type Look = (Vec<(usize, u64)>, Duration);
+
 /// Looks at targets that nothing tells of.
 #[derive(Default)]
 struct Looks {
     seen: Vec<Option<u64>>,
     due: Option<Instant>,
     /// A look may hang with a server; the next waits for it.
-    job: Option<JoinHandle<(Vec<(usize, u64)>, Duration)>>,
+    job: Option<JoinHandle<Look>>,
 }
 
 impl Looks {

@@ -61,7 +61,7 @@ pub enum Cause {
     Start,
     /// It was time.
     Interval,
-    /// The last run could not be recorded.
+    /// The last run could not be recorded, or the store is a new one.
     Retry,
     /// Someone asked.
     Request,
