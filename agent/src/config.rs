@@ -88,13 +88,14 @@ pub struct Config {
     #[arg(long, env = "ASSETTRACK_OUTBOX_LIMIT_BYTES", default_value_t = 64 * 1024 * 1024,
           value_parser = clap::value_parser!(u64).range(64 * 1024..=64 * 1024 * 1024 * 1024))]
     pub outbox_limit_bytes: u64,
-    /// Seconds between full scans; what is watched is scanned at once anyway.
-    #[arg(long, env = "ASSETTRACK_SCAN_INTERVAL_SECONDS", default_value_t = 60,
+    /// Seconds between full scans, the safety net for what events tell at once;
+    /// what no event can tell of is scanned each minute, or as often.
+    #[arg(long, env = "ASSETTRACK_SCAN_INTERVAL_SECONDS", default_value_t = 600,
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub scan_interval_seconds: u64,
-    /// Seconds between scans of what cannot be watched: sockets, modules,
-    /// interfaces.
-    #[arg(long, env = "ASSETTRACK_PROMPT_SCAN_INTERVAL_SECONDS", default_value_t = 15,
+    /// Seconds between scans of what changes without a sign, such as sockets;
+    /// more where they would take above 0.15 % of a core.
+    #[arg(long, env = "ASSETTRACK_PROMPT_SCAN_INTERVAL_SECONDS", default_value_t = 3,
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub prompt_scan_interval_seconds: u64,
     /// Seconds that one probe may take.

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use nix::dir::Dir;
+use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
@@ -36,7 +36,7 @@ pub struct HostRoot {
 }
 
 /// What tells one state of a file from another without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint {
     inode: u64,
     size: i64,
@@ -178,6 +178,46 @@ impl HostRoot {
     #[must_use]
     pub fn exists(&self, path: impl AsRef<Path>) -> bool {
         self.open_at(path.as_ref(), path_flags()).is_ok()
+    }
+
+    /// Opens a file or folder without reading it (`O_PATH`), links followed.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn locate(&self, path: impl AsRef<Path>) -> io::Result<OwnedFd> {
+        self.open_at(path.as_ref(), path_flags())
+    }
+
+    /// Names of the folders in a folder, links to folders left out, sorted.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub fn folders(&self, path: impl AsRef<Path>) -> io::Result<Vec<OsString>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let folder = self.open_at(path.as_ref(), flags)?;
+        let mut names = Vec::new();
+        for (count, entry) in Dir::from_fd(folder.try_clone()?)?.iter().enumerate() {
+            let entry = entry?;
+            if count > MAX_ENTRIES {
+                return Err(io::Error::new(io::ErrorKind::FileTooLarge, "folder has too many entries"));
+            }
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            // Some file systems do not say what an entry is (readdir(3)).
+            let is_folder = match entry.file_type() {
+                Some(kind) => kind == Type::Directory,
+                None => fstatat(&folder, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|stat| {
+                    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
+                }),
+            };
+            if is_folder {
+                names.push(OsStr::from_bytes(name.to_bytes()).to_owned());
+            }
+        }
+        names.sort();
+        Ok(names)
     }
 
     /// Inode, size and times of a file or folder; `None` when it is not there.

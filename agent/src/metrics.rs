@@ -39,6 +39,13 @@ pub struct CommandLabel {
     pub result: &'static str,
 }
 
+/// Label of a source of events.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct SourceLabel {
+    /// One word.
+    pub source: &'static str,
+}
+
 /// The agent's metrics. Cheap to clone.
 #[derive(Clone)]
 pub struct AgentMetrics {
@@ -48,6 +55,18 @@ pub struct AgentMetrics {
     pub scan_failures: Family<ProbeLabel, Counter>,
     /// Observations recorded, by the probe of their kind.
     pub observations: Family<ProbeLabel, Counter>,
+    /// Runs of probes, by what woke them.
+    pub wakeups: Family<SourceLabel, Counter>,
+    /// Events that arrived, by source.
+    pub events: Family<SourceLabel, Counter>,
+    /// 1 while a source of events works.
+    pub event_source_up: Family<SourceLabel, Gauge>,
+    /// Attempts of a source that failed.
+    pub event_source_failures: Family<SourceLabel, Counter>,
+    /// Files and folders that the kernel watches.
+    pub watches: Gauge,
+    /// Paths that cannot be watched and are looked at.
+    pub polled_paths: Gauge,
     /// Publishes by result: `confirmed`, `refused`, `returned`, `timeout`, `failed`.
     pub publishes: Family<ResultLabel, Counter>,
     /// Seconds from publish to confirm.
@@ -74,6 +93,12 @@ impl AgentMetrics {
             scan_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 4.0, 9))),
             scan_failures: Family::default(),
             observations: Family::default(),
+            wakeups: Family::default(),
+            events: Family::default(),
+            event_source_up: Family::default(),
+            event_source_failures: Family::default(),
+            watches: Gauge::default(),
+            polled_paths: Gauge::default(),
             publishes: Family::default(),
             confirm_seconds: Histogram::new(exponential_buckets(0.001, 4.0, 8)),
             broker_connected: Gauge::default(),
@@ -91,6 +116,14 @@ impl AgentMetrics {
             agent.register("scan_seconds", "Time of scans in seconds", new.scan_seconds.clone());
             agent.register("scan_failures", "Scans that failed", new.scan_failures.clone());
             agent.register("observations", "Observations recorded", new.observations.clone());
+            agent.register("wakeups", "Runs of probes, by what woke them", new.wakeups.clone());
+            agent.register("events", "Events that arrived, by source", new.events.clone());
+            let up = new.event_source_up.clone();
+            agent.register("event_source_up", "1 while a source of events works", up);
+            let failures = new.event_source_failures.clone();
+            agent.register("event_source_failures", "Attempts of a source that failed", failures);
+            agent.register("watches", "Files and folders that are watched", new.watches.clone());
+            agent.register("polled_paths", "Paths that are looked at instead", new.polled_paths.clone());
             agent.register("publishes", "Batches published, by result", new.publishes.clone());
             agent.register("confirm_seconds", "Time to a confirm in seconds", new.confirm_seconds.clone());
             agent.register("broker_connected", "1 while connected", new.broker_connected.clone());

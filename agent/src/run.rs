@@ -23,10 +23,11 @@ use crate::host::HostRoot;
 use crate::metrics::AgentMetrics;
 use crate::probe::{self, Probe};
 use crate::publisher::Publisher;
-use crate::scheduler::{Scheduler, Trigger};
+use crate::scheduler::Scheduler;
 use crate::service::Service;
 use crate::status::Status;
 use crate::store::{Store, StoreError};
+use crate::watch::{Sources, Wakes};
 
 /// Frames of the agent's connection: the memory that they take counts for more
 /// here than the copies that a batch of 64 KiB in four frames costs.
@@ -100,6 +101,8 @@ impl Agent {
             stream = %store.figures().stream, "agent started"
         );
 
+        let wakes = Wakes::new(&probes, agent_metrics.clone());
+        let sources = Sources::new(self.host.clone(), &probes, wakes.sender());
         let (triggers, triggered) = mpsc::channel(16);
         let kinds = probes.iter().map(|probe| probe.kind).collect();
         let topology = Topology::new(self.config.amqp.queue_namespace.clone());
@@ -107,6 +110,7 @@ impl Agent {
             settings: self.config.scheduling(),
             probes,
             host: self.host.clone(),
+            wakes,
             store: store.clone(),
             status: status.clone(),
             metrics: agent_metrics.clone(),
@@ -129,7 +133,6 @@ impl Agent {
                 triggers.clone(),
             ),
         };
-        let relist_triggers = triggers.clone();
         let service = Service { store: store.clone(), status, probes: names, triggers };
         let routes = Routes::new(AgentServiceServer::new(service));
         let grace = self.config.common.shutdown_grace();
@@ -140,11 +143,6 @@ impl Agent {
         parts.spawn(async move { Ok(serving.await?) });
         let administering = kit::admin::serve(admin, readiness, metrics, token.clone());
         parts.spawn(async move { administering.await.map_err(Error::Admin) });
-        let relisting = relist(store.clone(), relist_triggers, token.clone());
-        parts.spawn(async move {
-            relisting.await;
-            Ok(())
-        });
         let returning = return_to_disk(store.clone(), token.clone());
         parts.spawn(async move {
             returning.await;
@@ -153,6 +151,12 @@ impl Agent {
         let watching = show_store(store, agent_metrics, token.clone());
         parts.spawn(async move {
             watching.await;
+            Ok(())
+        });
+        // Before the first scans, so that no change falls between.
+        let waking = sources.run(token.clone());
+        parts.spawn(async move {
+            waking.await;
             Ok(())
         });
         let scheduling = scheduler.run(triggered, token.clone());
@@ -213,33 +217,6 @@ async fn show_store(store: Arc<Store>, metrics: AgentMetrics, shutdown: Cancella
         tokio::select! {
             () = shutdown.cancelled() => return,
             changed = changes.changed() => if changed.is_err() { return },
-        }
-    }
-}
-
-/// Has everything scanned at once when a new stream has begun or snapshots were
-/// asked for, so that neither waits for the next full scan.
-async fn relist(store: Arc<Store>, triggers: mpsc::Sender<Trigger>, shutdown: CancellationToken) {
-    let mut changes = store.watch();
-    let mut seen = {
-        let figures = changes.borrow_and_update();
-        (figures.stream, figures.resyncs)
-    };
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            changed = changes.changed() => if changed.is_err() { return },
-        }
-        let now = {
-            let figures = changes.borrow_and_update();
-            (figures.stream, figures.resyncs)
-        };
-        if std::mem::replace(&mut seen, now) != now {
-            // Nobody waits for the answer.
-            let (reply, _) = tokio::sync::oneshot::channel();
-            if triggers.send(Trigger { probes: Vec::new(), reply }).await.is_err() {
-                return;
-            }
         }
     }
 }

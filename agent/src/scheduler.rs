@@ -1,5 +1,12 @@
-//! Runs the probes: each at its interval, at once when what it watches changes
-//! or someone asks; one that hangs is reported and never stops the others.
+//! Runs the probes: each at its interval, soon after an event of what it names
+//! and at once when someone asks; one that hangs is reported and never stops the
+//! others. It sleeps until something is due: a quiet node costs nothing.
+//!
+//! When events count as come to rest stands in `watch::wake`, how often a probe
+//! may run for them in `pace`.
+
+mod pace;
+mod slot;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,28 +15,31 @@ use std::time::{Duration, Instant};
 
 use contracts::v1::{AssetKind, ProbeStatus, asset_details::Details};
 use kit::readiness::Condition;
+use nix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::host::HostRoot;
-use crate::metrics::{AgentMetrics, ProbeLabel};
+use crate::metrics::{AgentMetrics, ProbeLabel, SourceLabel};
 use crate::probe::{Cadence, Probe, ProbeError, Scan, keep_boot_time};
 use crate::status::Status;
 use crate::store::{Recording, Store, StoreError};
-use crate::watch::Watch;
+use crate::watch::{Cause, Wakes};
 
-/// How often the watched files are looked at: some twenty calls of fstat.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+use self::pace::{Cost, prompt_intervals};
+use self::slot::Slot;
+
 /// After this long a full outbox, or a probe that took too long, is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How the probes are run.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Interval of full scans.
+    /// Interval of full scans, the safety net of what is watched.
     pub full_interval: Duration,
-    /// Interval of probes that have nothing to watch.
+    /// Least interval of probes that have nothing to watch.
     pub prompt_interval: Duration,
     /// How long a probe may take.
     pub timeout: Duration,
@@ -60,6 +70,8 @@ pub struct Scheduler {
     pub probes: Vec<Probe>,
     /// Where the node is read.
     pub host: Arc<HostRoot>,
+    /// What wakes the probes; made for the same ones.
+    pub wakes: Wakes,
     /// Where scans go.
     pub store: Arc<Store>,
     /// Where it is told how they went.
@@ -72,20 +84,6 @@ pub struct Scheduler {
     pub store_works: Condition,
 }
 
-/// One probe in the scheduler.
-struct Slot {
-    watch: Watch,
-    due: Instant,
-    /// When the current run began; the probe is never started twice.
-    running: Option<Instant>,
-    /// The current run has been given up; its result will not count.
-    overdue: bool,
-    has_ended_once: bool,
-    /// Requests that wait for the next run, and for the current one.
-    waiting: Vec<u64>,
-    serving: Vec<u64>,
-}
-
 struct Request {
     remaining: Vec<usize>,
     answer: Triggered,
@@ -95,6 +93,8 @@ struct Request {
 struct Ended {
     place: usize,
     duration: Duration,
+    /// Time of a processor that scan and record took.
+    cpu: Duration,
     outcome: Result<Outcome, Failure>,
 }
 
@@ -119,23 +119,30 @@ enum Failure {
 impl Scheduler {
     /// Runs until `shutdown`.
     pub async fn run(self, mut triggers: mpsc::Receiver<Trigger>, shutdown: CancellationToken) {
+        let mut figures = self.store.watch();
         let mut state = State::new(self);
-        let mut look = tokio::time::interval(LOOK_INTERVAL);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            let next = state.next_look(Instant::now());
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 Some(trigger) = triggers.recv() => state.accept(trigger),
                 Some(scanned) = state.scans.join_next() => state.scan_ended(scanned),
                 Some(recorded) = state.records.join_next() => state.record_ended(recorded),
-                _ = look.tick() => state.look(Instant::now()),
+                () = state.work.wakes.news() => {}
+                // The store lives as long as the scheduler.
+                Ok(()) = figures.changed() => state.look_for_lists_asked_for(),
+                () = tokio::time::sleep_until(next.into()) => {}
             }
+            state.give_up(Instant::now());
             state.start_next(Instant::now());
         }
     }
 }
 
-type Scanned = (usize, Instant, Result<Scan, Failure>);
+type Scanned = (usize, Instant, Duration, Result<Scan, Failure>);
+
+/// Longest sleep without anything to do.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
 struct State {
     work: Scheduler,
@@ -144,22 +151,17 @@ struct State {
     records: JoinSet<Ended>,
     requests: HashMap<u64, Request>,
     next_request: u64,
+    /// The store's stream, and how often snapshots were asked for in it.
+    lists: (Uuid, u64),
 }
 
 impl State {
     fn new(work: Scheduler) -> Self {
         let now = Instant::now();
-        let slot = |probe: &Probe| Slot {
-            watch: Watch::new(&work.host, probe.watched),
-            due: now,
-            running: None,
-            overdue: false,
-            has_ended_once: false,
-            waiting: Vec::new(),
-            serving: Vec::new(),
-        };
-        let slots = work.probes.iter().map(slot).collect();
+        let slots = work.probes.iter().map(|_| Slot::new(now)).collect();
+        let figures = work.store.figures();
         Self {
+            lists: (figures.stream, figures.resyncs),
             work,
             slots,
             scans: JoinSet::new(),
@@ -179,7 +181,7 @@ impl State {
         for &place in &places {
             // A run that has begun may have seen the node as it was before.
             self.slots[place].waiting.push(id);
-            self.slots[place].due = Instant::now();
+            self.slots[place].at = Some((Instant::now(), Cause::Request));
         }
         let request = Request { remaining: places, answer: Triggered::default(), reply: trigger.reply };
         self.requests.insert(id, request);
@@ -192,20 +194,60 @@ impl State {
         }
     }
 
-    fn look(&mut self, now: Instant) {
+    /// Gives up probes that hang.
+    fn give_up(&mut self, now: Instant) {
+        let timeout = self.work.settings.timeout;
         for place in 0..self.slots.len() {
             let slot = &mut self.slots[place];
-            if slot.watch.look(&self.work.host, now) {
-                slot.due = now;
-            }
-            let hangs =
-                slot.running.is_some_and(|since| now.duration_since(since) > self.work.settings.timeout);
+            let hangs = slot.running.is_some_and(|since| now.duration_since(since) >= timeout);
             if hangs && !slot.overdue {
                 slot.overdue = true;
-                let failure = Failure::Timeout(self.work.settings.timeout);
-                self.ended(Ended { place, duration: self.work.settings.timeout, outcome: Err(failure) });
+                let outcome = Err(Failure::Timeout(timeout));
+                self.ended(Ended { place, duration: timeout, cpu: Duration::ZERO, outcome });
             }
         }
+    }
+
+    /// When there is something to do next, events and answers aside.
+    fn next_look(&self, now: Instant) -> Instant {
+        // While one runs, no other starts.
+        let running = self.slots.iter().filter(|slot| !slot.overdue).filter_map(|slot| slot.running).min();
+        let next = match running {
+            Some(since) => Some(since + self.work.settings.timeout),
+            None => self.next_start().map(|(_, (at, _))| at),
+        };
+        next.unwrap_or(now + LONGEST_SLEEP)
+    }
+
+    /// The probe that has been due for longest, or will be first.
+    fn next_start(&self) -> Option<(usize, (Instant, Cause))> {
+        let intervals = self.intervals();
+        let idle = (0..self.slots.len()).filter(|&place| self.slots[place].running.is_none());
+        idle.map(|place| {
+            (place, self.slots[place].next_start(intervals[place], self.work.wakes.ready(place)))
+        })
+        .min_by_key(|(_, (at, _))| *at)
+    }
+
+    /// How long each probe waits without an event.
+    fn intervals(&self) -> Vec<Duration> {
+        let settings = &self.work.settings;
+        let is_prompt = |&place: &usize| self.work.probes[place].cadence == Cadence::Prompt;
+        let prompt: Vec<usize> = (0..self.slots.len()).filter(is_prompt).collect();
+        let costs: Vec<Duration> = prompt.iter().map(|&place| self.slots[place].cost.cpu).collect();
+        let full = |(place, slot): (usize, &Slot)| {
+            if slot.failed || self.work.wakes.is_blind(place) {
+                slot.cost.blind_interval(settings.full_interval)
+            } else {
+                settings.full_interval
+            }
+        };
+        let mut intervals: Vec<Duration> = self.slots.iter().enumerate().map(full).collect();
+        let affordable = prompt_intervals(&costs, settings.prompt_interval, settings.full_interval);
+        for (place, interval) in prompt.into_iter().zip(affordable) {
+            intervals[place] = interval;
+        }
+        intervals
     }
 
     /// Starts the probe that has been due for longest. One at a time, so that
@@ -215,44 +257,42 @@ impl State {
         if self.slots.iter().any(|slot| slot.running.is_some() && !slot.overdue) {
             return;
         }
-        let due = |slot: &Slot| slot.running.is_none() && slot.due <= now;
-        let Some(place) =
-            (0..self.slots.len()).filter(|&p| due(&self.slots[p])).min_by_key(|&p| self.slots[p].due)
-        else {
+        let Some((place, (at, cause))) = self.next_start() else { return };
+        if at > now {
             return;
-        };
-        let interval = match self.work.probes[place].cadence {
-            Cadence::Full => self.work.settings.full_interval,
-            Cadence::Prompt => self.work.settings.prompt_interval,
-        };
-        let slot = &mut self.slots[place];
-        slot.running = Some(now);
-        slot.overdue = false;
-        slot.due = now + interval.mul_f64(rand::random_range(0.9..=1.1));
-        slot.serving = std::mem::take(&mut slot.waiting);
+        }
+        self.work.wakes.take(place);
+        self.slots[place].starts(now, cause, rand::random_range(0.9..=1.1));
+        self.work.metrics.wakeups.get_or_create(&SourceLabel { source: cause.name() }).inc();
         let (probe, host) = (self.work.probes[place].clone(), self.work.host.clone());
         self.scans.spawn_blocking(move || {
+            let before = processor_time();
             let scanned = catch_unwind(AssertUnwindSafe(|| probe.scan(&host)));
-            (place, now, scanned.map_or(Err(Failure::Panicked), |scan| scan.map_err(Failure::from)))
+            let scanned = scanned.map_or(Err(Failure::Panicked), |scan| scan.map_err(Failure::from));
+            (place, now, processor_time().saturating_sub(before), scanned)
         });
     }
 
     fn scan_ended(&mut self, scanned: Result<Scanned, tokio::task::JoinError>) {
         // Neither cancelled nor panicking: the task catches it.
-        let Ok((place, began, result)) = scanned else { return };
+        let Ok((place, began, cpu, result)) = scanned else { return };
         let duration = began.elapsed();
         if self.slots[place].overdue {
             // What it saw is old by now. It may run again, but one that always
             // takes too long must not run without a pause.
             let slot = &mut self.slots[place];
-            let due = slot.due.max(Instant::now() + RETRY_INTERVAL);
-            (slot.running, slot.overdue, slot.due) = (None, false, due);
+            let now = Instant::now();
+            let earliest = now + RETRY_INTERVAL;
+            (slot.running, slot.overdue, slot.not_before) = (None, false, earliest);
+            slot.at = slot.at.map(|(_, cause)| (earliest, cause));
+            slot.costs(now, Cost { cpu, wall: duration });
             return;
         }
         let (store, kind) = (self.work.store.clone(), self.work.probes[place].kind);
         self.records.spawn_blocking(move || {
+            let before = processor_time();
             let outcome = result.and_then(|scan| record(&store, kind, scan));
-            Ended { place, duration, outcome }
+            Ended { place, duration, cpu: cpu + processor_time().saturating_sub(before), outcome }
         });
     }
 
@@ -260,17 +300,23 @@ impl State {
         // Neither cancelled nor panicking: the store catches it.
         let Ok(ended) = ended else { return };
         let slot = &mut self.slots[ended.place];
+        let now = Instant::now();
+        let wall = slot.running.map_or(ended.duration, |since| now.duration_since(since));
         (slot.running, slot.overdue) = (None, false);
+        slot.costs(now, Cost { cpu: ended.cpu, wall });
         self.ended(ended);
     }
 
     fn ended(&mut self, ended: Ended) {
-        let Ended { place, duration, outcome } = ended;
+        let Ended { place, duration, outcome, .. } = ended;
+        self.work.status.woken(place, self.slots[place].cause.to_string());
+        self.slots[place].failed = outcome.is_err();
         let name = self.work.probes[place].name;
         let label = ProbeLabel { probe: name };
         let mut changes = 0;
         match outcome {
-            Ok(outcome) => {
+            Ok(mut outcome) => {
+                outcome.warnings.extend(self.work.wakes.warnings(place));
                 self.work.store_works.holds();
                 self.work.metrics.scan_seconds.get_or_create(&label).observe(duration.as_secs_f64());
                 self.work.status.scanned(place, duration, outcome.assets, outcome.warnings);
@@ -286,13 +332,14 @@ impl State {
                         self.work.metrics.scan_failures.get_or_create(&label).inc();
                         let error = "the outbox is full: changes wait until the broker confirms some";
                         self.work.status.failed(place, error.to_owned());
-                        self.slots[place].due = Instant::now() + RETRY_INTERVAL;
+                        self.slots[place].retry_after(Instant::now(), RETRY_INTERVAL);
                     }
                 }
             }
             Err(failure) => {
                 if let Failure::Store(error) = &failure {
                     self.work.store_works.fails(error.to_string());
+                    self.slots[place].retry_after(Instant::now(), RETRY_INTERVAL);
                 }
                 tracing::warn!(probe = name, error = %failure, "probe failed, what it found before stays");
                 self.work.metrics.scan_failures.get_or_create(&label).inc();
@@ -311,6 +358,18 @@ impl State {
         }
     }
 
+    /// A new stream knows nothing yet, and a snapshot that was asked for should
+    /// not wait for the next full scan: every kind is due.
+    fn look_for_lists_asked_for(&mut self) {
+        let figures = self.work.store.figures();
+        let lists = (figures.stream, figures.resyncs);
+        if std::mem::replace(&mut self.lists, lists) != lists {
+            for slot in &mut self.slots {
+                slot.retry_after(Instant::now(), Duration::ZERO);
+            }
+        }
+    }
+
     fn answer(&mut self, place: usize, requests: &[u64], changes: usize) {
         for id in requests {
             let Some(request) = self.requests.get_mut(id) else { continue };
@@ -325,6 +384,11 @@ impl State {
             }
         }
     }
+}
+
+/// What this thread has used.
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 fn record(store: &Store, kind: AssetKind, mut scan: Scan) -> Result<Outcome, Failure> {
@@ -346,3 +410,6 @@ fn record(store: &Store, kind: AssetKind, mut scan: Scan) -> Result<Outcome, Fai
     }
     Ok(Outcome { assets, warnings, recording })
 }
+
+#[cfg(test)]
+mod tests;

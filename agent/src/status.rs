@@ -89,6 +89,13 @@ impl Status {
         self.parts().last_confirm_time = Some(kit::time::now());
     }
 
+    /// Why the last run of a probe began.
+    pub fn woken(&self, place: usize, cause: String) {
+        if let Some(probe) = self.parts().probes.get_mut(&place) {
+            probe.woken_by = cause;
+        }
+    }
+
     /// A probe ran to its end; `place` is its place in the list of probes.
     pub fn scanned(&self, place: usize, duration: Duration, assets: usize, warnings: Vec<String>) {
         if let Some(probe) = self.parts().probes.get_mut(&place) {

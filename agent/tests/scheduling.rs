@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use agent::asset::ScannedAsset;
 use agent::host::HostRoot;
 use agent::metrics::AgentMetrics;
-use agent::probe::{Cadence, Probe, ProbeError, Scan};
+use agent::probe::{Cadence, Probe, ProbeError, Scan, Signal};
 use agent::scheduler::{Scheduler, Settings, Trigger, Triggered};
 use agent::status::Status;
 use agent::store::{self, Parcel, Store};
+use agent::watch::{Sources, WakeSender, Wakes};
 use contracts::v1::{AssetKind, KernelModuleDetails, NodeIdentity, asset_details::Details};
 use kit::metrics::Metrics;
 use kit::readiness::Readiness;
@@ -29,6 +30,7 @@ struct Running {
     status: Status,
     readiness: Readiness,
     triggers: tokio::sync::mpsc::Sender<Trigger>,
+    wakes: WakeSender,
     shutdown: CancellationToken,
     root: tempfile::TempDir,
     store_folder: tempfile::TempDir,
@@ -49,6 +51,11 @@ impl Running {
         );
         let readiness = Readiness::default();
         let status = Status::new(probes.iter().map(|probe| probe.name));
+        let host = Arc::new(HostRoot::new(root.path()).unwrap());
+        let metrics = AgentMetrics::new(&Metrics::default());
+        let wakes = Wakes::new(&probes, metrics.clone());
+        let sender = wakes.sender();
+        let sources = Sources::new(host.clone(), &probes, wakes.sender());
         let scheduler = Scheduler {
             settings: Settings {
                 full_interval: Duration::from_secs(3600),
@@ -56,23 +63,29 @@ impl Running {
                 timeout: Duration::from_secs(1),
             },
             probes,
-            host: Arc::new(HostRoot::new(root.path()).unwrap()),
+            host,
+            wakes,
             store: store.clone(),
             status: status.clone(),
-            metrics: AgentMetrics::new(&Metrics::default()),
+            metrics,
             first_scan: readiness.condition("first_scan"),
             store_works: readiness.condition("store"),
         };
         let (triggers, triggered) = tokio::sync::mpsc::channel(4);
         let shutdown = CancellationToken::new();
+        tokio::spawn(sources.run(shutdown.clone()));
         tokio::spawn(scheduler.run(triggered, shutdown.clone()));
-        Self { store, status, readiness, triggers, shutdown, root, store_folder: folder }
+        Self { store, status, readiness, triggers, wakes: sender, shutdown, root, store_folder: folder }
     }
 
     async fn trigger(&self, probes: Vec<usize>) -> Triggered {
         let (reply, answer) = oneshot::channel();
         self.triggers.send(Trigger { probes, reply }).await.unwrap();
         tokio::time::timeout(SOON, answer).await.unwrap().unwrap()
+    }
+
+    fn woken_by(&self, place: usize) -> String {
+        self.status.probe(place).woken_by
     }
 
     fn error(&self, place: usize) -> String {
@@ -174,6 +187,70 @@ async fn a_kind_whose_first_scan_fails_has_its_snapshot_later() {
     assert_eq!(running.store.figures().newest.1, 1, "an empty snapshot");
 }
 
+fn counting(name: &'static str, runs: &Arc<AtomicUsize>) -> Probe {
+    let runs = runs.clone();
+    Probe::new(name, AssetKind::Disk, Cadence::Full, &["etc/x"], move |_| {
+        runs.fetch_add(1, Ordering::SeqCst);
+        Ok(Scan::default())
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quiet_node_wakes_no_probe_but_by_its_interval() {
+    let (quiet, prompt) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let count = prompt.clone();
+    let clock = Probe::new("clock", AssetKind::KernelModule, Cadence::Prompt, &[], move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        Ok(Scan::default())
+    });
+    let running = Running::start(vec![counting("quiet", &quiet), clock], u64::MAX);
+    let began = Instant::now();
+    // Where it costs more than its share, the intervals are longer.
+    wait_until(3 * SOON, "three intervals", async || prompt.load(Ordering::SeqCst) == 4).await;
+    assert!(began.elapsed() > Duration::from_secs(2), "four runs after {:?}", began.elapsed());
+    // Its start, and once more if it ran before the watches stood.
+    assert!(quiet.load(Ordering::SeqCst) <= 2);
+    assert_eq!(running.woken_by(1), "interval");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_run_says_what_woke_it() {
+    let runs = Arc::new(AtomicUsize::new(0));
+    let probe = counting("woken", &runs).woken_by(&[Signal::Containers]);
+    let running = Running::start(vec![probe], u64::MAX);
+    let by = |cause: &'static str| {
+        let running = &running;
+        async move {
+            wait_until(SOON, cause, async || running.woken_by(0) == cause).await;
+        }
+    };
+    wait_until(SOON, "the start", async || !running.woken_by(0).is_empty()).await;
+    running.trigger(vec![]).await;
+    by("request").await;
+    running.wakes.signal(Signal::Containers);
+    by("containers").await;
+    std::fs::create_dir_all(running.root.path().join("etc")).unwrap();
+    std::fs::write(running.root.path().join("etc/x"), "").unwrap();
+    by("change of etc/x").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_signals_stops_no_other_probe_and_ends_with_a_run() {
+    let runs = Arc::new(AtomicUsize::new(0));
+    let probe = counting("stormy", &runs).woken_by(&[Signal::Containers]);
+    let running = Running::start(vec![probe, good()], u64::MAX);
+    wait_until(SOON, "the first scans", async || running.readiness.failing().is_empty()).await;
+    let (began, before) = (Instant::now(), runs.load(Ordering::SeqCst));
+    for _ in 0..100_000 {
+        running.wakes.signal(Signal::Containers);
+    }
+    let last = runs.load(Ordering::SeqCst);
+    wait_until(SOON, "a run after the storm", async || runs.load(Ordering::SeqCst) > last).await;
+    let allowed = 2 + began.elapsed().as_secs();
+    assert!((runs.load(Ordering::SeqCst) - before) as u64 <= allowed, "{runs:?} in {:?}", began.elapsed());
+    assert!(running.trigger(vec![1]).await.probes[0].error.is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_of_a_watched_file_is_found_within_two_seconds() {
     let packages = agent::probe::all(&agent::probe::Context::forgetful(agent::config::ProbeArgs::default()))
@@ -199,8 +276,9 @@ async fn a_store_that_is_torn_while_it_runs_is_replaced_and_listed_anew() {
     let probe = Probe::new("torn", AssetKind::KernelModule, Cadence::Prompt, &[], move |_| {
         Ok(found(size.load(Ordering::SeqCst)))
     });
-    let running = Running::start(vec![probe], u64::MAX);
-    wait_until(SOON, "the first scan", async || running.recorded() == 15_000).await;
+    let other = Probe::new("other", AssetKind::Disk, Cadence::Full, &[], |_| Ok(found(3)));
+    let running = Running::start(vec![other, probe], u64::MAX);
+    wait_until(SOON, "the first scans", async || running.recorded() == 15_003).await;
     let stream = running.store.figures().stream;
     // What a failing disk may do to an open file.
     let path = running.store_folder.path().join("store.redb");
@@ -209,9 +287,10 @@ async fn a_store_that_is_torn_while_it_runs_is_replaced_and_listed_anew() {
     file.set_len(0).unwrap();
     file.set_len(length).unwrap();
     count.store(15_001, Ordering::SeqCst);
+    running.trigger(vec![1]).await;
     wait_until(SOON, "a new stream", async || running.store.figures().stream != stream).await;
-    wait_until(SOON, "all of it listed anew", async || {
-        running.store.assets(None, None, usize::MAX).is_ok_and(|assets| assets.len() == 15_001)
+    wait_until(SOON, "all of it listed anew, and what nobody asked for", async || {
+        running.store.assets(None, None, usize::MAX).is_ok_and(|assets| assets.len() == 15_004)
     })
     .await;
     wait_until(SOON, "readiness", async || running.readiness.failing().is_empty()).await;

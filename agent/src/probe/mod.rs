@@ -167,7 +167,11 @@ pub struct Probe {
     pub kind: AssetKind,
     /// How soon it runs again.
     pub cadence: Cadence,
-    /// Files and folders whose change makes it run at once.
+    /// Files and folders whose change makes it run at once, below the host
+    /// root; they need not exist yet. A folder counts with the files in it, one
+    /// that ends in `/*` with the folders in it too, in `/**` with all below
+    /// (bounded). Below `proc` only mount tables, `proc/swaps` and `proc/mdstat`
+    /// tell of changes, below `sys` nothing does: signals do.
     pub watched: &'static [&'static str],
     /// What else makes it run at once.
     pub signals: &'static [Signal],
@@ -234,7 +238,8 @@ pub fn all(context: &Context) -> Vec<Probe> {
             .woken_by(&[Signal::Network]),
         Probe::new("packages", Kind::Package, Full, packages::WATCHED, packages::scan),
         Probe::new("systemd", Kind::SystemdUnit, Full, systemd::WATCHED, systemd::scan),
-        Probe::new("modules", Kind::KernelModule, Prompt, modules::WATCHED, modules::scan),
+        Probe::new("modules", Kind::KernelModule, Prompt, modules::WATCHED, modules::scan)
+            .woken_by(&[Signal::Device("module")]),
         Probe::new("sockets", Kind::ListeningSocket, Prompt, sockets::WATCHED, move |host| {
             sockets.scan(host)
         }),
