@@ -6,7 +6,7 @@ mod filesystems;
 mod modules;
 mod network;
 mod node;
-mod packages;
+pub mod packages;
 mod sockets;
 mod systemd;
 
