@@ -6,6 +6,8 @@
 //! container's, so links are resolved as if the root were `/`
 //! (`openat2(RESOLVE_IN_ROOT)`; by hand on kernels or sandboxes without it).
 
+mod tree;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
@@ -18,6 +20,8 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::sys::statvfs::fstatvfs;
+
+pub use tree::Entry;
 
 /// Links followed for one path before it counts as a loop; the kernel's own
 /// limit (path_resolution(7)).
