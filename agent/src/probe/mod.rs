@@ -1,6 +1,7 @@
 //! The probes: each finds the assets of one kind. A probe is a pure parser over
 //! file contents and a thin reader below the host root.
 
+mod containers;
 mod disks;
 mod filesystems;
 mod modules;
@@ -19,6 +20,7 @@ use crate::asset::ScannedAsset;
 use crate::config::ProbeArgs;
 use crate::host::HostRoot;
 
+pub use containers::follow as follow_containers;
 pub use node::keep_boot_time;
 
 /// Most warnings that one scan reports; the rest is counted in one more.
@@ -97,6 +99,14 @@ pub enum ProbeError {
         /// Path below the host root.
         path: String,
         /// What is wrong with it.
+        problem: String,
+    },
+    /// The container runtime does not answer as it should.
+    #[error("container runtime at {path}: {problem}")]
+    Runtime {
+        /// Its socket below the host root.
+        path: String,
+        /// What is wrong.
         problem: String,
     },
 }
@@ -202,6 +212,8 @@ pub fn all(context: &Context) -> Vec<Probe> {
     use AssetKind as Kind;
     use Cadence::{Full, Prompt};
     let sockets = sockets::Sockets::new(context.known_sockets.iter().cloned());
+    let containers = containers::Containers::new(context);
+    let (pods, images) = (containers.clone(), containers.clone());
     vec![
         Probe::new("node", Kind::Node, Full, node::WATCHED, node::scan),
         Probe::new("disks", Kind::Disk, Full, disks::WATCHED, disks::scan),
@@ -214,6 +226,16 @@ pub fn all(context: &Context) -> Vec<Probe> {
         Probe::new("sockets", Kind::ListeningSocket, Prompt, sockets::WATCHED, move |host| {
             sockets.scan(host)
         }),
+        Probe::new("pods", Kind::Pod, Prompt, containers::WATCHED, move |host| pods.pods(host))
+            .woken_by(&[Signal::Containers]),
+        Probe::new("containers", Kind::Container, Prompt, containers::WATCHED, move |host| {
+            containers.containers(host)
+        })
+        .woken_by(&[Signal::Containers]),
+        Probe::new("images", Kind::ContainerImage, Prompt, containers::WATCHED, move |host| {
+            images.images(host)
+        })
+        .woken_by(&[Signal::Containers]),
     ]
 }
 

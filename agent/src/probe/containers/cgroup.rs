@@ -247,5 +247,4 @@ fn is_populated(host: &HostRoot, folder: &str, is_v2: bool) -> Result<bool, Prob
 }
 
 #[cfg(test)]
-#[path = "cgroup/tests.rs"]
 mod tests;

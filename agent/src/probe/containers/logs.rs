@@ -76,7 +76,8 @@ mod tests {
         let id = "0123456789abcdef".repeat(4);
         let target =
             "/var/log/pods/kube-system_kube-proxy-x7_123e4567-e89b-12d3-a456-426614174000/kube-proxy/3.log";
-        let (found, named) = parse(&format!("kube-proxy-x7_kube-system_kube-proxy-{id}.log"), target).unwrap();
+        let (found, named) =
+            parse(&format!("kube-proxy-x7_kube-system_kube-proxy-{id}.log"), target).unwrap();
         assert_eq!(found, id);
         let expected = Named {
             pod: "kube-proxy-x7".into(),

@@ -104,7 +104,8 @@ fn parse_status(status: &[u8]) -> Process {
         if let Some(uids) = line.strip_prefix("Uid:") {
             process.uid = uids.split_whitespace().next().and_then(|uid| uid.parse().ok());
         } else if let Some(mask) = line.strip_prefix("CapEff:") {
-            process.extra_capabilities = u64::from_str_radix(mask.trim(), 16).map_or(Vec::new(), beyond_usual);
+            process.extra_capabilities =
+                u64::from_str_radix(mask.trim(), 16).map_or(Vec::new(), beyond_usual);
         }
     }
     process

@@ -10,14 +10,32 @@ const UID: &str = "123e4567-e89b-12d3-a456-426614174000";
 fn paths_of_all_runtimes_are_known() {
     let under = UID.replace('-', "_");
     let table = [
-        (format!("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{under}.slice/cri-containerd-{A}.scope"), Some(("kubernetes", UID))),
+        (
+            format!(
+                "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{under}.slice/cri-containerd-{A}.scope"
+            ),
+            Some(("kubernetes", UID)),
+        ),
         (format!("/kubepods.slice/kubepods-pod{under}.slice/crio-{A}.scope"), Some(("kubernetes", UID))),
-        (format!("/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{under}.slice/cri-containerd-{A}.scope"), Some(("kubernetes", UID))),
+        (
+            format!(
+                "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{under}.slice/cri-containerd-{A}.scope"
+            ),
+            Some(("kubernetes", UID)),
+        ),
         (format!("/kubepods/besteffort/pod{UID}/{A}"), Some(("kubernetes", UID))),
         (format!("/kubepods/burstable/pod{UID}/crio-{A}"), Some(("kubernetes", UID))),
         // A static pod's UID is a hash.
-        (format!("/kubepods/burstable/pod0123456789abcdef0123456789abcdef/{A}"), Some(("kubernetes", "0123456789abcdef0123456789abcdef"))),
-        (format!("/system.slice/containerd.service/kubepods-besteffort-pod{under}.slice:cri-containerd:{A}"), Some(("kubernetes", UID))),
+        (
+            format!("/kubepods/burstable/pod0123456789abcdef0123456789abcdef/{A}"),
+            Some(("kubernetes", "0123456789abcdef0123456789abcdef")),
+        ),
+        (
+            format!(
+                "/system.slice/containerd.service/kubepods-besteffort-pod{under}.slice:cri-containerd:{A}"
+            ),
+            Some(("kubernetes", UID)),
+        ),
         // As a reader in another container sees it.
         (format!("/../../kubepods-pod{under}.slice/cri-containerd-{A}.scope"), Some(("kubernetes", UID))),
         (format!("/../cri-containerd-{A}.scope"), Some(("kubernetes", ""))),
