@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use contracts::v1::{ListeningSocketDetails, asset_details::Details};
 
 use self::table::{Row, read_table};
+use super::packages::Owners;
 use super::{ProbeError, Scan};
 use crate::asset::ScannedAsset;
 use crate::host::HostRoot;
@@ -40,6 +41,8 @@ struct Memory {
     seen: HashMap<u64, Instant>,
     /// Natural keys recorded before this process began; steady at first sight.
     known: BTreeSet<String>,
+    /// Which packages installed the programs.
+    packages: Owners,
 }
 
 /// A process that holds a socket.
@@ -64,6 +67,7 @@ impl Sockets {
         memory.drop_passing(&mut rows, range, Instant::now());
         memory.find_owners(host, &rows);
         scan.assets = assets(&rows, &memory.owners);
+        memory.packages.attribute(host, &mut scan);
         Ok(scan)
     }
 }

@@ -5,17 +5,13 @@ use std::io::{self, BufRead, BufReader};
 
 use contracts::v1::PackageDetails;
 
+use super::lines::Lines;
 use super::{Files, Found, MAX_TEXT_BYTES, shown};
 use crate::probe::{ProbeError, is_absent, unless_absent};
 use crate::text::clean;
 
 pub(super) const STATUS: &str = "var/lib/dpkg/status";
 pub(super) const STATUS_FOLDER: &str = "var/lib/dpkg/status.d";
-
-/// Most bytes of one line; the longest real ones (dependencies) have 20 KiB.
-const MAX_LINE_BYTES: u64 = 1024 * 1024;
-/// Most bytes of the whole database.
-const MAX_DATABASE_BYTES: u64 = 512 * 1024 * 1024;
 
 pub(super) fn read(files: &dyn Files, found: &mut Found) -> Result<(), ProbeError> {
     match files.open(STATUS) {
@@ -55,7 +51,10 @@ fn collect(
             stanza.status = "install ok installed".to_owned();
         }
         match stanza.into_details() {
-            Ok(Some(details)) => found.add(path, details)?,
+            Ok(Some(details)) => {
+                let key = format!("dpkg/{}:{}", details.package, details.architecture);
+                found.add(path, key, details)?;
+            }
             Ok(None) => {}
             Err(problem) => found.warn(format!("{path}: {problem}")),
         }
@@ -65,7 +64,7 @@ fn collect(
 
 /// The fields of one stanza that are reported.
 #[derive(Debug, Default, PartialEq)]
-struct Stanza {
+pub(super) struct Stanza {
     package: String,
     status: String,
     version: String,
@@ -79,6 +78,10 @@ struct Stanza {
 }
 
 impl Stanza {
+    pub(super) fn name(&self) -> &str {
+        &self.package
+    }
+
     fn field(&mut self, name: &[u8]) -> Option<&mut String> {
         // Field names are not case-sensitive.
         Some(match name.to_ascii_lowercase().as_slice() {
@@ -97,7 +100,7 @@ impl Stanza {
     }
 
     /// The package; `None` for one that is not there.
-    fn into_details(self) -> Result<Option<PackageDetails>, String> {
+    pub(super) fn into_details(self) -> Result<Option<PackageDetails>, String> {
         if self.package.is_empty() {
             return Err("a stanza without Package is left out".to_owned());
         }
@@ -133,34 +136,14 @@ impl Stanza {
     }
 }
 
-/// Reads stanza by stanza, so that memory does not grow with the database.
-struct Stanzas<R> {
-    reader: R,
-    line: Vec<u8>,
-    bytes: u64,
+pub(super) struct Stanzas<R> {
+    lines: Lines<R>,
     ended: bool,
 }
 
 impl<R: BufRead> Stanzas<R> {
-    fn new(reader: R) -> Self {
-        Self { reader, line: Vec::new(), bytes: 0, ended: false }
-    }
-
-    /// Fills `self.line` without its end; `false` at the end of the file.
-    fn next_line(&mut self) -> io::Result<bool> {
-        self.line.clear();
-        let read = io::Read::take(&mut self.reader, MAX_LINE_BYTES).read_until(b'\n', &mut self.line)? as u64;
-        self.bytes += read;
-        if read == MAX_LINE_BYTES && self.line.last() != Some(&b'\n') {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is longer than 1 MiB"));
-        }
-        if self.bytes > MAX_DATABASE_BYTES {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 512 MiB"));
-        }
-        while matches!(self.line.last(), Some(b'\n' | b'\r')) {
-            self.line.pop();
-        }
-        Ok(read > 0)
+    pub(super) fn new(reader: R) -> Self {
+        Self { lines: Lines::new(reader), ended: false }
     }
 }
 
@@ -171,9 +154,9 @@ impl<R: BufRead> Iterator for Stanzas<R> {
         let mut stanza = Stanza::default();
         let mut any = false;
         while !self.ended {
-            match self.next_line() {
-                Ok(true) => {}
-                Ok(false) => {
+            let line = match self.lines.next() {
+                Ok(Some(line)) => line,
+                Ok(None) => {
                     self.ended = true;
                     break;
                 }
@@ -181,8 +164,8 @@ impl<R: BufRead> Iterator for Stanzas<R> {
                     self.ended = true;
                     return Some(Err(error));
                 }
-            }
-            if self.line.iter().all(u8::is_ascii_whitespace) {
+            };
+            if line.iter().all(u8::is_ascii_whitespace) {
                 if any {
                     break;
                 }
@@ -191,12 +174,12 @@ impl<R: BufRead> Iterator for Stanzas<R> {
             any = true;
             // A line that begins with a space continues the field before; of
             // the fields here none has more than its first line.
-            if self.line.first().is_some_and(u8::is_ascii_whitespace) {
+            if line.first().is_some_and(u8::is_ascii_whitespace) {
                 continue;
             }
-            let Some(colon) = self.line.iter().position(|&byte| byte == b':') else { continue };
-            if let Some(field) = stanza.field(&self.line[..colon]) {
-                let value = self.line[colon + 1..].trim_ascii();
+            let Some(colon) = line.iter().position(|&byte| byte == b':') else { continue };
+            if let Some(field) = stanza.field(&line[..colon]) {
+                let value = line[colon + 1..].trim_ascii();
                 *field = clean(&value[..value.len().min(MAX_TEXT_BYTES)]);
             }
         }

@@ -1,20 +1,40 @@
 //! Installed packages, in the databases of dpkg, rpm and apk. They are read below
 //! any root: the node's, or that of a container image.
 
+mod apk;
 mod dpkg;
+mod lines;
+mod owners;
+mod rpm;
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 
 use contracts::v1::{PackageDetails, asset_details::Details};
 
+pub use self::owners::{Owner, Owners};
 use super::{ProbeError, Scan};
 use crate::asset::ScannedAsset;
 use crate::host::HostRoot;
 use crate::text::truncate;
 
-pub(super) const WATCHED: &[&str] = &[dpkg::STATUS, dpkg::STATUS_FOLDER];
+pub(super) const WATCHED: &[&str] = &[
+    dpkg::STATUS,
+    dpkg::STATUS_FOLDER,
+    apk::DATABASES[0],
+    apk::DATABASES[1],
+    "usr/lib/sysimage/rpm/rpmdb.sqlite",
+    "usr/lib/sysimage/rpm/rpmdb.sqlite-wal",
+    "usr/lib/sysimage/rpm/Packages.db",
+    "usr/share/rpm/rpmdb.sqlite",
+    "usr/share/rpm/rpmdb.sqlite-wal",
+    "var/lib/rpm/rpmdb.sqlite",
+    "var/lib/rpm/rpmdb.sqlite-wal",
+    "var/lib/rpm/Packages.db",
+    "var/lib/rpm/Packages",
+];
 
 /// Most packages below one root; far above any distribution's archive.
 const MAX_PACKAGES: usize = 200_000;
@@ -62,41 +82,43 @@ impl Files for HostRoot {
 /// then not known.
 pub fn read_all(files: &dyn Files) -> Result<(Vec<PackageDetails>, Vec<String>), ProbeError> {
     let mut found = Found::default();
-    dpkg::read(files, &mut found)?;
-    Ok(found.finish())
+    read(files, &mut found)?;
+    let (packages, warnings) = found.finish();
+    Ok((packages.into_iter().map(|(package, _)| package).collect(), warnings))
+}
+
+fn read(files: &dyn Files, found: &mut Found) -> Result<(), ProbeError> {
+    dpkg::read(files, found)?;
+    rpm::read(files, found)?;
+    apk::read(files, found)
 }
 
 pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
-    let (packages, warnings) = read_all(host)?;
+    let mut found = Found::default();
+    read(host, &mut found)?;
+    let (packages, warnings) = found.finish();
     let assets = packages
         .into_iter()
-        .map(|package| {
+        .map(|(package, natural_key)| {
             let name = package.package.clone();
-            ScannedAsset::new(natural_key(&package), name, Details::Package(package))
+            ScannedAsset::new(natural_key, name, Details::Package(package))
         })
         .collect();
     Ok(Scan { assets, warnings, ..Scan::default() })
 }
 
-fn natural_key(package: &PackageDetails) -> String {
-    format!("{}/{}:{}", package.manager, package.package, package.architecture)
-}
-
 /// What the databases are read into; bounded, whatever they hold.
 #[derive(Debug, Default)]
 struct Found {
-    packages: Vec<PackageDetails>,
+    /// Each with its natural key.
+    packages: Vec<(PackageDetails, String)>,
     bytes: usize,
     warnings: Vec<String>,
     warnings_more: usize,
 }
 
 impl Found {
-    fn add(&mut self, path: &str, package: PackageDetails) -> Result<(), ProbeError> {
-        let problem = |problem: String| ProbeError::Malformed { path: path.to_owned(), problem };
-        if self.packages.len() == MAX_PACKAGES {
-            return Err(problem(format!("more than {MAX_PACKAGES} packages")));
-        }
+    fn add(&mut self, path: &str, natural_key: String, package: PackageDetails) -> Result<(), ProbeError> {
         let texts = [
             &package.package,
             &package.version,
@@ -110,12 +132,32 @@ impl Found {
             &package.license,
             &package.homepage,
         ];
-        self.bytes += size_of::<PackageDetails>() + texts.into_iter().map(String::capacity).sum::<usize>();
-        if self.bytes > MAX_BYTES {
-            return Err(problem(format!("its packages take more than {} MiB", MAX_BYTES >> 20)));
+        let text: usize = texts.into_iter().map(String::capacity).sum();
+        self.bytes += size_of::<(PackageDetails, String)>() + text + natural_key.capacity();
+        self.packages.push((package, natural_key));
+        self.within_bounds(path)
+    }
+
+    /// Takes over what was read of another database.
+    fn append(&mut self, path: &str, other: Self) -> Result<(), ProbeError> {
+        self.bytes += other.bytes;
+        self.packages.extend(other.packages);
+        for warning in other.warnings {
+            self.warn(warning);
         }
-        self.packages.push(package);
-        Ok(())
+        self.warnings_more += other.warnings_more;
+        self.within_bounds(path)
+    }
+
+    fn within_bounds(&self, path: &str) -> Result<(), ProbeError> {
+        let problem = if self.packages.len() > MAX_PACKAGES {
+            format!("more than {MAX_PACKAGES} packages")
+        } else if self.bytes > MAX_BYTES {
+            format!("its packages take more than {} MiB", MAX_BYTES >> 20)
+        } else {
+            return Ok(());
+        };
+        Err(ProbeError::Malformed { path: path.to_owned(), problem })
     }
 
     fn warn(&mut self, warning: String) {
@@ -126,12 +168,12 @@ impl Found {
         }
     }
 
-    fn finish(mut self) -> (Vec<PackageDetails>, Vec<String>) {
-        // Of one that two files list, the first read counts; only rpm lets
-        // several of one name be installed.
-        self.packages.sort_by(|one, other| name(one).cmp(&name(other)));
-        self.packages.dedup_by(|later, first| later.manager != "rpm" && name(later) == name(first));
-        self.packages.sort_by(|one, other| (name(one), &one.version).cmp(&(name(other), &other.version)));
+    fn finish(mut self) -> (Vec<(PackageDetails, String)>, Vec<String>) {
+        // Of one that two files list, the first read counts.
+        self.packages.sort_by(|(one, _), (other, _)| name(one).cmp(&name(other)));
+        self.packages.dedup_by(|later, first| later.1 == first.1);
+        self.packages
+            .sort_by(|(one, _), (other, _)| (name(one), &one.version).cmp(&(name(other), &other.version)));
         if self.warnings_more > 0 {
             self.warnings.push(format!("and {} more", self.warnings_more));
         }
@@ -141,6 +183,21 @@ impl Found {
 
 fn name(package: &PackageDetails) -> (&str, &str, &str) {
     (&package.manager, &package.package, &package.architecture)
+}
+
+/// What tells one state of a file from another without reading it: where it is,
+/// its size and its times. `None` for one that is not there.
+type FileState = Option<[i64; 6]>;
+
+fn file_state(metadata: &Metadata) -> [i64; 6] {
+    [
+        metadata.ino().cast_signed(),
+        metadata.size().cast_signed(),
+        metadata.mtime(),
+        metadata.mtime_nsec(),
+        metadata.ctime(),
+        metadata.ctime_nsec(),
+    ]
 }
 
 /// A name from a database, short enough for a warning.

@@ -36,7 +36,7 @@ fn reads_all_fields() {
         summary: "Secure Sockets Layer toolkit".into(),
         ..PackageDetails::default()
     };
-    assert_eq!(found.packages[0], expected);
+    assert_eq!(found.packages[0].0, expected);
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn only_what_is_on_the_disk_counts() {
         ("purge ok not-installed", None),
     ] {
         let found = parse(format!("Package: a\nStatus: {status}\nArchitecture: all\n").as_bytes());
-        assert_eq!(found.packages.first().map(|package| package.status.as_str()), expected, "{status}");
+        assert_eq!(found.packages.first().map(|(package, _)| package.status.as_str()), expected, "{status}");
         assert!(found.warnings.is_empty());
     }
 }
@@ -64,10 +64,10 @@ fn bad_stanzas_are_named_and_the_rest_is_complete() {
         Installed-Size: many\r\n \n\r\nPACKAGE: last\nstatus: install ok installed\nArchitecture: all",
     );
     assert_eq!(found.warnings.len(), 2, "{:?}", found.warnings);
-    let names: Vec<&str> = found.packages.iter().map(|package| package.package.as_str()).collect();
+    let names: Vec<&str> = found.packages.iter().map(|(package, _)| package.package.as_str()).collect();
     assert_eq!(names, ["latin", "last"]);
-    assert_eq!(found.packages[0].maintainer, "J\u{fffd}rg");
-    assert_eq!(found.packages[0].installed_size_bytes, 0);
+    assert_eq!(found.packages[0].0.maintainer, "J\u{fffd}rg");
+    assert_eq!(found.packages[0].0.installed_size_bytes, 0);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn status_d_holds_installed_packages() {
     std::fs::write(database.join("base.md5sums"), "0123  etc/x\n").unwrap();
     let found = read_below(folder.path()).unwrap();
     assert_eq!(found.packages.len(), 1);
-    assert_eq!(found.packages[0].status, "installed");
+    assert_eq!(found.packages[0].0.status, "installed");
 }
 
 #[test]
