@@ -242,7 +242,7 @@ async fn packages_are_read_in_the_layers_of_an_image_and_else_in_its_container()
         })
         .await;
         assert_eq!(found["localhost/web:test"], (source, web.iter().map(ToString::to_string).collect()));
-        assert_eq!(found["localhost/alpine:test"].0, source);
+        assert_eq!(found["localhost/alpine:test"], (source, vec!["musl 1.2.5-r0".to_owned()]));
         assert_eq!(found.len(), 2, "neither of images that do not run nor of the sandbox's: {found:?}");
         // What is known is not read again.
         let knowing = Context { knows_image: Arc::new(|_| true), ..context };
@@ -316,6 +316,24 @@ async fn the_same_containers_are_found_without_a_socket_and_those_of_no_kubelet_
         keys
     };
     assert_eq!(mine(&by_cri), [key.clone(), format!("default/{name}")], "none of them twice");
+
+    let sockets = || {
+        let probes = probe::all(&asked);
+        let mut last = Scan::default();
+        for name in ["containers", "sockets"] {
+            let probe = probes.iter().find(|probe| probe.name == name).unwrap();
+            last = tokio::task::block_in_place(|| probe.scan(&HostRoot::new("/").unwrap())).unwrap();
+        }
+        last
+    };
+    let of_container = |asset: &agent::asset::ScannedAsset| match &asset.details {
+        Details::ListeningSocket(socket) => socket.container == key && socket.package.is_empty(),
+        _ => false,
+    };
+    wait_until(SOON, "the socket of its program", async || {
+        sockets().assets.iter().any(|asset| of_container(asset) && asset.relations[0].natural_key == key)
+    })
+    .await;
 
     // What a kubelet links to the logs.
     std::fs::create_dir_all("/var/log/containers").unwrap();

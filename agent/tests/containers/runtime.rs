@@ -10,15 +10,20 @@ use sha2::{Digest, Sha256};
 
 use crate::cri::Kubelet;
 
-/// Sleeps for ever; before, adds a package to its own database, as someone
-/// might who installs one in a running container.
+/// Listens and sleeps for ever; before, adds a package to its own database, as
+/// someone might who installs one in a running container.
 const PROGRAM: &str = r#"
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <unistd.h>
 int main(void) {
     static const char text[] = "\nPackage: written-later\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n";
     int file = open("/var/lib/dpkg/status", O_WRONLY | O_APPEND);
     if (file >= 0) { if (write(file, text, sizeof text - 1) < 0) return 1; close(file); }
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 1)) return 2;
     for (;;) pause();
 }
 "#;

@@ -15,7 +15,8 @@ const V1: [&str; 5] = ["systemd", "pids", "memory", "cpu", "unified"];
 /// Folders of cgroups that are looked through; a node has some hundreds.
 const MAX_FOLDERS: usize = 20_000;
 const MAX_DEPTH: usize = 12;
-const MAX_FILE: u64 = 64 * 1024;
+/// Most bytes of a process's cgroup file.
+pub(super) const MAX_FILE: u64 = 64 * 1024;
 
 /// What the path of a cgroup says of the container in it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,14 +18,14 @@ mod logs;
 mod pods;
 mod process;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use contracts::v1::{AssetKind, ContainerDetails, RelationType, asset_details::Details};
 use prost_types::Timestamp;
 
-use self::cgroup::{Member, is_id};
+use self::cgroup::{Member, Placement, is_id};
 use self::cri::{Answer, v1};
 use self::logs::Named;
 use super::{Context, ProbeError, Scan};
@@ -58,9 +58,9 @@ pub(super) struct Containers {
 struct Memory {
     /// When the runtime last answered.
     answered: Option<Instant>,
-    /// Natural keys of the containers by the runtime's ID; `None` before the
-    /// first scan.
-    keys: Option<HashMap<String, String>>,
+    /// Natural keys of the containers that the last scan found, by the
+    /// runtime's ID.
+    keys: HashMap<String, String>,
 }
 
 /// A container before it is an asset.
@@ -168,18 +168,32 @@ impl Containers {
             }
         }
         let keys = found.iter().map(|found| (found.id.clone(), found.key.clone())).collect();
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).keys = Some(keys);
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).keys = keys;
         scan.assets = found.into_iter().map(into_asset).collect();
         Ok(scan)
     }
 
-    /// Natural key of the container that a process runs in; `None` outside of
-    /// one, or for one that no scan has found yet.
-    pub(super) fn container_of(&self, host: &HostRoot, pid: u32) -> Option<String> {
-        let file = host.read(format!("proc/{pid}/cgroup"), 64 * 1024).ok()?;
-        let placement = cgroup::placement(host, &file, &task_folders(&self.settings))?;
+    /// Natural keys of the containers that processes run in; those outside of
+    /// any are left out. What the last scan found decides; what it did not find
+    /// gets the key that it would have without a runtime that tells more.
+    pub(super) fn of_processes(&self, host: &HostRoot, pids: &BTreeSet<u32>) -> BTreeMap<u32, String> {
+        let tasks = task_folders(&self.settings);
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        memory.keys.as_ref()?.get(&placement.id).cloned()
+        let mut names = None;
+        let mut found = BTreeMap::new();
+        for &pid in pids {
+            let Ok(file) = host.read(format!("proc/{pid}/cgroup"), cgroup::MAX_FILE) else { continue };
+            let Some(placement) = cgroup::placement(host, &file, &tasks) else { continue };
+            let key = memory.keys.get(&placement.id).cloned().unwrap_or_else(|| {
+                let names = names.get_or_insert_with(|| logs::names(host, &mut Vec::new()));
+                let named = names.as_ref().ok().and_then(|names| names.get(&placement.id));
+                let program = host.line(format!("proc/{pid}/comm")).unwrap_or_default();
+                let (place, name) = place_and_name(&placement, named, program);
+                format!("{place}/{name}")
+            });
+            found.insert(pid, key);
+        }
+        found
     }
 }
 
@@ -263,15 +277,9 @@ fn from_cgroups(host: &HostRoot, members: &[&Member], names: &HashMap<String, Na
         if in_kubernetes && named.is_none() && program == "pause" {
             continue;
         }
+        let (place, name) = place_and_name(placement, named, program);
         let named = named.cloned().unwrap_or_default();
-        let pod_uid = if placement.pod_uid.is_empty() { &named.pod_uid } else { &placement.pod_uid };
-        let own = if named.container.is_empty() { &placement.id } else { &named.container };
-        let name = match own {
-            id if !is_id(id) => id.clone(),
-            _ if program.is_empty() => "unknown".to_owned(),
-            _ => program,
-        };
-        let place = if pod_uid.is_empty() { &placement.manager } else { pod_uid };
+        let pod_uid = if placement.pod_uid.is_empty() { named.pod_uid } else { placement.pod_uid.clone() };
         let mut key = format!("{place}/{name}");
         let count = taken.entry(key.clone()).or_default();
         *count += 1;
@@ -280,7 +288,7 @@ fn from_cgroups(host: &HostRoot, members: &[&Member], names: &HashMap<String, Na
         }
         let details = ContainerDetails {
             container: name,
-            pod_uid: pod_uid.clone(),
+            pod_uid,
             pod: named.pod,
             namespace: named.namespace,
             restarts: named.restarts,
@@ -290,6 +298,22 @@ fn from_cgroups(host: &HostRoot, members: &[&Member], names: &HashMap<String, Na
         found.push(Found { id: placement.id.clone(), pod_key: details.pod_uid.clone(), details, key });
     }
     found
+}
+
+/// The two parts of the key of a container that no CRI tells of.
+fn place_and_name(placement: &Placement, named: Option<&Named>, program: String) -> (String, String) {
+    let pod_uid = match named {
+        Some(named) if placement.pod_uid.is_empty() => &named.pod_uid,
+        _ => &placement.pod_uid,
+    };
+    let place = if pod_uid.is_empty() { &placement.manager } else { pod_uid };
+    let name = match named {
+        Some(named) => named.container.clone(),
+        None if !is_id(&placement.id) => placement.id.clone(),
+        None if program.is_empty() => "unknown".to_owned(),
+        None => program,
+    };
+    (place.clone(), name)
 }
 
 fn into_asset(found: Found) -> ScannedAsset {

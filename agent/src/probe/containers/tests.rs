@@ -81,11 +81,22 @@ fn containers_are_found_without_a_runtime() {
     assert_eq!(pods[UID].display_name, "shop/web-1");
     assert!(containers.images(&host).unwrap().assets.is_empty());
 
-    for (pid, expected) in
-        [(20, Some(&*front)), (40, Some("default/web")), (30, Some("docker/redis")), (1, None), (999, None)]
-    {
-        assert_eq!(containers.container_of(&host, pid).as_deref(), expected, "{pid}");
-    }
+    let pids = BTreeSet::from([1, 20, 22, 31, 40, 41, 999]);
+    let expected = BTreeMap::from([
+        (20, front.clone()),
+        (22, sidecar.clone()),
+        (31, "docker/redis~2".to_owned()),
+        (40, "default/web".to_owned()),
+    ]);
+    assert_eq!(containers.of_processes(&host, &pids), expected);
+    // Before any scan: as far as it can be told without one.
+    let expected = BTreeMap::from([
+        (20, front.clone()),
+        (22, sidecar.clone()),
+        (31, "docker/redis".to_owned()),
+        (40, "default/web".to_owned()),
+    ]);
+    assert_eq!(self::containers().of_processes(&host, &pids), expected);
 }
 
 #[test]
