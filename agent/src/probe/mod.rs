@@ -211,8 +211,8 @@ impl Probe {
 pub fn all(context: &Context) -> Vec<Probe> {
     use AssetKind as Kind;
     use Cadence::{Full, Prompt};
-    let sockets = sockets::Sockets::new(context.known_sockets.iter().cloned());
     let containers = containers::Containers::new(context);
+    let sockets = sockets::Sockets::new(context.known_sockets.iter().cloned(), containers.clone());
     let (pods, images) = (containers.clone(), containers.clone());
     vec![
         Probe::new("node", Kind::Node, Full, node::WATCHED, node::scan),
@@ -223,9 +223,6 @@ pub fn all(context: &Context) -> Vec<Probe> {
         Probe::new("packages", Kind::Package, Full, packages::WATCHED, packages::scan),
         Probe::new("systemd", Kind::SystemdUnit, Full, systemd::WATCHED, systemd::scan),
         Probe::new("modules", Kind::KernelModule, Prompt, modules::WATCHED, modules::scan),
-        Probe::new("sockets", Kind::ListeningSocket, Prompt, sockets::WATCHED, move |host| {
-            sockets.scan(host)
-        }),
         Probe::new("pods", Kind::Pod, Prompt, containers::WATCHED, move |host| pods.pods(host))
             .woken_by(&[Signal::Containers]),
         Probe::new("containers", Kind::Container, Prompt, containers::WATCHED, move |host| {
@@ -236,6 +233,10 @@ pub fn all(context: &Context) -> Vec<Probe> {
             images.images(host)
         })
         .woken_by(&[Signal::Containers]),
+        // After the containers, which it asks what processes run in.
+        Probe::new("sockets", Kind::ListeningSocket, Prompt, sockets::WATCHED, move |host| {
+            sockets.scan(host)
+        }),
     ]
 }
 

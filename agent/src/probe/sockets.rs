@@ -8,9 +8,10 @@ use std::io::BufReader;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use contracts::v1::{ListeningSocketDetails, asset_details::Details};
+use contracts::v1::{AssetKind, ListeningSocketDetails, RelationType, asset_details::Details};
 
 use self::table::{Row, read_table};
+use super::containers::Containers;
 use super::packages::Owners;
 use super::{ProbeError, Scan};
 use crate::asset::ScannedAsset;
@@ -27,9 +28,9 @@ pub(super) const WATCHED: &[&str] = &[];
 const STEADY_AGE: Duration = Duration::from_secs(60);
 
 /// The probe, with what it remembers from scan to scan.
-#[derive(Default)]
 pub(super) struct Sockets {
     memory: Mutex<Memory>,
+    containers: Containers,
 }
 
 #[derive(Default)]
@@ -54,9 +55,9 @@ struct Owner {
 }
 
 impl Sockets {
-    pub(super) fn new(known: impl IntoIterator<Item = String>) -> Self {
+    pub(super) fn new(known: impl IntoIterator<Item = String>, containers: Containers) -> Self {
         let memory = Memory { known: known.into_iter().collect(), ..Memory::default() };
-        Self { memory: Mutex::new(memory) }
+        Self { memory: Mutex::new(memory), containers }
     }
 
     pub(super) fn scan(&self, host: &HostRoot) -> Result<Scan, ProbeError> {
@@ -66,7 +67,9 @@ impl Sockets {
         let range = host.line(PORT_RANGE).as_deref().and_then(parse_port_range);
         memory.drop_passing(&mut rows, range, Instant::now());
         memory.find_owners(host, &rows);
-        scan.assets = assets(&rows, &memory.owners);
+        let holders = memory.owners.values().map(|owner| owner.pid).collect();
+        let containers = self.containers.of_processes(host, &holders);
+        scan.assets = assets(&rows, &memory.owners, &containers);
         memory.packages.attribute(host, &mut scan);
         Ok(scan)
     }
@@ -165,17 +168,22 @@ fn parse_port_range(line: &str) -> Option<(u16, u16)> {
 
 /// One asset a natural key: sockets that share one (SO_REUSEPORT) are ordered by
 /// what is reported of them, so that the same one is always kept.
-fn assets(rows: &[Row], owners: &HashMap<u64, Owner>) -> Vec<ScannedAsset> {
-    let mut by_key: BTreeMap<String, (u32, String, String, &Row)> = BTreeMap::new();
+fn assets(
+    rows: &[Row],
+    owners: &HashMap<u64, Owner>,
+    containers: &BTreeMap<u32, String>,
+) -> Vec<ScannedAsset> {
+    let mut by_key: BTreeMap<String, (u32, String, String, String, &Row)> = BTreeMap::new();
     for row in rows {
         let owner = owners.get(&row.inode);
         let program = owner.map(|owner| owner.program.clone()).unwrap_or_default();
         let executable = owner.map(|owner| owner.executable.clone()).unwrap_or_default();
-        let candidate = (row.uid, program, executable, row);
+        let container = owner.and_then(|owner| containers.get(&owner.pid).cloned()).unwrap_or_default();
+        let candidate = (row.uid, program, executable, container, row);
         let before = by_key.get(&row.natural_key());
         // One whose program is known tells more.
-        let rank = |(uid, program, executable, _): &(u32, String, String, &Row)| {
-            (program.is_empty(), *uid, program.clone(), executable.clone())
+        let rank = |(uid, program, executable, container, _): &(u32, String, String, String, &Row)| {
+            (program.is_empty(), *uid, program.clone(), executable.clone(), container.clone())
         };
         if before.is_none_or(|before| rank(&candidate) < rank(before)) {
             by_key.insert(row.natural_key(), candidate);
@@ -183,7 +191,7 @@ fn assets(rows: &[Row], owners: &HashMap<u64, Owner>) -> Vec<ScannedAsset> {
     }
     by_key
         .into_iter()
-        .map(|(key, (uid, program, executable, row))| {
+        .map(|(key, (uid, program, executable, container, row))| {
             let details = ListeningSocketDetails {
                 protocol: row.protocol.to_owned(),
                 address: row.address.to_string(),
@@ -191,9 +199,14 @@ fn assets(rows: &[Row], owners: &HashMap<u64, Owner>) -> Vec<ScannedAsset> {
                 program,
                 executable,
                 uid,
+                container: container.clone(),
                 ..ListeningSocketDetails::default()
             };
-            ScannedAsset::new(key.clone(), key, Details::ListeningSocket(details))
+            let asset = ScannedAsset::new(key.clone(), key, Details::ListeningSocket(details));
+            if container.is_empty() {
+                return asset;
+            }
+            asset.related(RelationType::RunsIn, AssetKind::Container, container)
         })
         .collect()
 }
@@ -235,12 +248,14 @@ mod tests {
     fn sockets_that_share_an_address_are_one_asset() {
         let owners = HashMap::from([(1, owner(10, "nginx")), (2, owner(11, "nginx"))]);
         let (a, b, unknown) = (row("tcp", 80, 1), row("tcp", 80, 2), row("tcp", 80, 3));
-        let one = assets(&[unknown.clone(), a.clone(), b.clone()], &owners);
-        assert_eq!(one, assets(&[b, a, unknown], &owners));
+        let containers = BTreeMap::from([(10, "pod/web".to_owned()), (11, "pod/web".to_owned())]);
+        let one = assets(&[unknown.clone(), a.clone(), b.clone()], &owners, &containers);
+        assert_eq!(one, assets(&[b, a, unknown], &owners, &containers));
         assert_eq!(one.len(), 1);
         let Details::ListeningSocket(socket) = &one[0].details else { panic!("no socket") };
         assert_eq!((socket.program.as_str(), socket.executable.as_str()), ("nginx", "/usr/sbin/nginx"));
         assert_eq!(one[0].natural_key, "tcp/0.0.0.0:80");
+        assert_eq!((socket.container.as_str(), one[0].relations.len()), ("pod/web", 1));
     }
 
     #[test]
