@@ -121,14 +121,14 @@ impl Client {
         let socket: OwnedFd = match host.handle(Path::new(path)) {
             Ok(socket) => socket,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(NoClient::Absent(None)),
-            Err(error) => return Err(no_client(path, error)),
+            Err(error) => return Err(no_client(path, &error)),
         };
         // By its descriptor: so the connection stays below the host root, and a
         // long path does not matter (unix(7): 108 bytes).
         let address = format!("/proc/self/fd/{}", socket.as_raw_fd());
         let stream = match timeout(CONNECT_DEADLINE, UnixStream::connect(address)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(no_client(path, error)),
+            Ok(Err(error)) => return Err(no_client(path, &error)),
             Err(_) => {
                 return Err(NoClient::Failed(failed(path, "cannot be connected to in time".to_owned())));
             }
@@ -240,7 +240,7 @@ pub(super) async fn events(
     }
 }
 
-fn no_client(path: &str, error: io::Error) -> NoClient {
+fn no_client(path: &str, error: &io::Error) -> NoClient {
     if error.kind() == io::ErrorKind::PermissionDenied {
         return NoClient::Refused(format!("{path}: permission denied, needs root"));
     }
@@ -285,3 +285,6 @@ fn unless_gone<T>(answer: Result<T, Refusal>) -> Result<Option<T>, ProbeError> {
         Err(refusal) => Err(refusal.error),
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

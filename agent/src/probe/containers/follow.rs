@@ -291,4 +291,33 @@ mod tests {
         }
         shutdown.cancel();
     }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn events_of_the_runtime_wake() {
+        use cri::tests::{Manner, Runtime};
+        let root = tempfile::tempdir().unwrap();
+        let events = Runtime::serve(root.path(), Manner::Good);
+        let (host, count) = (Arc::new(HostRoot::new(root.path()).unwrap()), Arc::new(AtomicUsize::new(0)));
+        let shutdown = CancellationToken::new();
+        spawned(&host, &count, &shutdown);
+        let mut before = 0;
+        for _ in 0..3 {
+            // At first when it begins to follow; then with each event alone, as
+            // no folder changes.
+            let woken = before + 2;
+            testkit::wait_until(Duration::from_secs(10), "a wake", async || {
+                count.load(Ordering::SeqCst) >= woken
+            })
+            .await;
+            before = count.load(Ordering::SeqCst);
+            testkit::wait_until(Duration::from_secs(5), "a follower", async || events.receiver_count() == 1)
+                .await;
+            events.send(()).unwrap();
+        }
+        shutdown.cancel();
+        testkit::wait_until(Duration::from_secs(5), "the end of following", async || {
+            events.receiver_count() == 0
+        })
+        .await;
+    }
 }

@@ -123,8 +123,7 @@ impl Containers {
         let members = cgroup::running(host, &tasks)?;
         let mut found = Vec::new();
         let mut outside: Vec<&Member> = members.iter().collect();
-        let names;
-        match answer {
+        let names = match answer {
             Answer::Told((sandboxes, containers, images, running)) => {
                 let pods: HashMap<&str, &v1::PodSandbox> =
                     sandboxes.iter().map(|sandbox| (sandbox.id.as_str(), sandbox)).collect();
@@ -145,17 +144,17 @@ impl Containers {
                         && member.placement.pod_uid.is_empty()
                         && !matches!(manager, "kubernetes" | "crio" | "k8s.io")
                 });
-                names = HashMap::new();
+                HashMap::new()
             }
             Answer::Absent(why) => {
                 scan.warnings.extend(why.map(|why| format!("{why}; containers are found by their cgroups")));
-                names = logs::names(host, &mut scan.warnings)?;
+                logs::names(host, &mut scan.warnings)?
             }
             Answer::Refused(why) => {
                 scan.warnings.push(format!("{why}; containers are found by their cgroups"));
-                names = logs::names(host, &mut scan.warnings)?;
+                logs::names(host, &mut scan.warnings)?
             }
-        }
+        };
         found.extend(from_cgroups(host, &outside, &names));
         let by_id: HashMap<&str, &Member> =
             members.iter().map(|member| (member.placement.id.as_str(), member)).collect();
@@ -340,6 +339,21 @@ fn time(nanoseconds: i64) -> Option<Timestamp> {
         seconds: nanoseconds / 1_000_000_000,
         nanos: i32::try_from(nanoseconds % 1_000_000_000).unwrap_or(0),
     })
+}
+
+/// Shows every parser the same bytes.
+#[cfg(test)]
+pub(super) fn parse_all(bytes: &[u8]) {
+    for path in cgroup::paths(bytes) {
+        let placement = cgroup::parse_path(&path);
+        assert!(placement.is_none_or(|placement| is_id(&placement.id)));
+    }
+    process::parse(bytes);
+    // What it names is opened below the host root, whatever it says.
+    layers::root_overlay(bytes);
+    let text = crate::text::clean(bytes);
+    let (name, target) = text.split_once('\n').unwrap_or((&text, ""));
+    logs::parse(name, target);
 }
 
 #[cfg(test)]

@@ -41,7 +41,9 @@ impl Containers {
         scan.warnings.extend(why.map(|why| format!("{why}; pods are found by their cgroups")));
         let members = cgroup::running(host, &task_folders(&self.settings))?;
         let names = logs::names(host, &mut scan.warnings)?;
-        let node_network = host.read_link("proc/1/ns/net").ok();
+        // The agent's own is the node's, too, where process 1 may not be traced.
+        let network = host.read_link("proc/1/ns/net").or_else(|_| host.read_link("proc/self/ns/net"));
+        let node_network = network.ok();
         let mut pods: BTreeMap<String, PodDetails> = BTreeMap::new();
         for member in &members {
             let named = names.get(&member.placement.id);

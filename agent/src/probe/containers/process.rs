@@ -125,6 +125,12 @@ fn beyond_usual(mask: u64) -> Vec<String> {
 }
 
 #[cfg(test)]
+pub(super) fn parse(bytes: &[u8]) {
+    parse_status(bytes);
+    parse_started(bytes);
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
