@@ -20,7 +20,7 @@ use contracts::v1::{
     Asset, AssetKind, ImageContentSource, ListLocalAssetsRequest, RelationType, TriggerScanRequest,
 };
 use cri::{ContainerConfig, ContainerMetadata, Kubelet, SandboxConfig};
-use runtime::Runtime;
+use runtime::{PodCgroup, Runtime};
 use testkit::{Service, free_address, wait_until};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -32,6 +32,10 @@ const SOON: Duration = Duration::from_secs(5);
 const OLD: &[u8] = b"Package: old\nStatus: install ok installed\nArchitecture: all\nVersion: 0.9\n";
 const TOOL: &[u8] = b"Package: tool\nStatus: install ok installed\nArchitecture: all\nVersion: 1.2-3\n";
 const MUSL: &[u8] = b"C:Q1mO2kpX1nE9yG5cjy2VbUQvRK0DU=\nP:musl\nV:1.2.5-r0\nA:x86_64\nT:the libc\nL:MIT\n\n";
+
+fn cgroup(uid: &str) -> String {
+    format!("assettrack-test-{uid}/pod{uid}")
+}
 
 fn pod(uid: &str) -> SandboxConfig {
     let metadata = cri::PodMetadata { name: format!("web-{uid}"), uid: uid.into(), namespace: "shop".into() };
@@ -45,7 +49,7 @@ fn pod(uid: &str) -> SandboxConfig {
         labels,
         annotations: HashMap::from([("note".to_owned(), "hunter2".to_owned())]),
         linux: Some(cri::LinuxSandbox {
-            cgroup_parent: format!("/kubepods/besteffort/pod{uid}"),
+            cgroup_parent: format!("/{}", cgroup(uid)),
             security_context: Some(security),
         }),
     }
@@ -152,10 +156,11 @@ fn make_images(runtime: &Runtime, snapshotter: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_is_known_within_five_seconds_of_its_start_and_of_its_end() {
+    let uid = Uuid::new_v4().to_string();
+    let _cgroup = PodCgroup(cgroup(&uid));
     let Some((runtime, mut kubelet)) = Runtime::start("overlayfs").await else { return };
     make_images(&runtime, "overlayfs");
     let mut agent = Agent::start(&runtime.socket()).await;
-    let uid = Uuid::new_v4().to_string();
     let sandbox_config = pod(&uid);
     let sandbox = kubelet.run_sandbox(&sandbox_config).await;
     let id = kubelet.run_container(&sandbox, &sandbox_config, container("front", "web")).await;
@@ -227,9 +232,10 @@ async fn packages_are_read_in_the_layers_of_an_image_and_else_in_its_container()
         // A copy of its own a container, without layers.
         ("native", ImageContentSource::Container, &["tool 1.2-3", "written-later 1"]),
     ] {
+        let uid = Uuid::new_v4().to_string();
+        let _cgroup = PodCgroup(cgroup(&uid));
         let Some((runtime, mut kubelet)) = Runtime::start(snapshotter).await else { return };
         make_images(&runtime, snapshotter);
-        let uid = Uuid::new_v4().to_string();
         let sandbox_config = pod(&uid);
         let sandbox = kubelet.run_sandbox(&sandbox_config).await;
         kubelet.run_container(&sandbox, &sandbox_config, container("front", "web")).await;
@@ -278,9 +284,10 @@ async fn run_pod(kubelet: &mut Kubelet, uid: &str) -> (String, String) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_containers_are_found_without_a_socket_and_those_of_no_kubelet_too() {
+    let uid = Uuid::new_v4().to_string();
+    let _cgroup = PodCgroup(cgroup(&uid));
     let Some((runtime, mut kubelet)) = Runtime::start("overlayfs").await else { return };
     make_images(&runtime, "overlayfs");
-    let uid = Uuid::new_v4().to_string();
     let (sandbox, id) = run_pod(&mut kubelet, &uid).await;
     let key = format!("{uid}/front");
     // One that people started, whose name is theirs.

@@ -190,6 +190,22 @@ impl Drop for Runtime {
     }
 }
 
+/// The folders of a pod's cgroup, which the kubelet makes and takes away.
+pub struct PodCgroup(pub String);
+
+impl Drop for PodCgroup {
+    fn drop(&mut self) {
+        let root = Path::new("/sys/fs/cgroup");
+        let hierarchies = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+        for hierarchy in hierarchies.chain([root.to_owned()]) {
+            let pod = hierarchy.join(&self.0);
+            // Where there is none, there is nothing to take away.
+            let _ = fs::remove_dir(&pod);
+            let _ = pod.parent().map(fs::remove_dir);
+        }
+    }
+}
+
 fn runs(command: &mut Command) -> bool {
     let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
     quiet.status().is_ok_and(|status| status.success())

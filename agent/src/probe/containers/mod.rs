@@ -41,6 +41,12 @@ pub(super) const WATCHED: &[&str] = &[];
 /// counts as gone: it takes the socket away while it is restarted.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a runtime that let the agent wait is left alone: three probes that
+/// wait for it one after another would hold up all others.
+const LEFT_ALONE: Duration = Duration::from_secs(30);
+/// An answer that takes this long lets it wait.
+const LONG: Duration = Duration::from_secs(2);
+
 /// containerd keeps a folder a container below its state, in all of its
 /// namespaces; k3s brings its own containerd.
 const TASKS: &str = "io.containerd.runtime.v2.task";
@@ -58,6 +64,8 @@ pub(super) struct Containers {
 struct Memory {
     /// When the runtime last answered.
     answered: Option<Instant>,
+    /// When it last let the agent wait for nothing, and what it was asked.
+    hung: Option<(Instant, String)>,
     /// Natural keys of the containers that the last scan found, by the
     /// runtime's ID.
     keys: HashMap<String, String>,
@@ -87,8 +95,22 @@ impl Containers {
         host: &HostRoot,
         question: impl AsyncFnOnce(&mut cri::Client) -> Result<T, ProbeError>,
     ) -> Result<Answer<T>, ProbeError> {
-        let answer = cri::ask(host, &self.settings, question)?;
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let memory = || self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let hung = memory().hung.clone().filter(|(at, _)| at.elapsed() < LEFT_ALONE);
+        if let Some((_, problem)) = hung {
+            let path = cri::socket(host, &self.settings).unwrap_or_default();
+            return Err(ProbeError::Runtime { path, problem });
+        }
+        let began = Instant::now();
+        let answer = cri::ask(host, &self.settings, question);
+        let mut memory = memory();
+        memory.hung = match &answer {
+            Err(ProbeError::Runtime { problem, .. }) if began.elapsed() >= LONG => {
+                Some((Instant::now(), problem.clone()))
+            }
+            _ => None,
+        };
+        let answer = answer?;
         match &answer {
             Answer::Told(_) => memory.answered = Some(Instant::now()),
             Answer::Absent(_) if memory.answered.is_some_and(|at| at.elapsed() < PATIENCE) => {
