@@ -61,6 +61,8 @@ pub enum Output {
     Table,
     /// One JSON array.
     Json,
+    /// A CycloneDX 1.6 bill of materials, in JSON.
+    Cyclonedx,
 }
 
 /// Settings of the running agent.
@@ -280,6 +282,7 @@ mod tests {
         let parse = |args: &[&str]| Cli::try_parse_from([&["assettrack-agent"], args].concat());
         assert!(parse(&["--amqp-url", "amqp://x"]).is_ok());
         assert!(parse(&["scan", "--output", "json"]).is_ok());
+        assert!(parse(&["scan", "--output", "cyclonedx"]).is_ok());
         for wrong in [
             &["--cluster", ""][..],
             &["--machine-id", "short"],

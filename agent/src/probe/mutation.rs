@@ -76,6 +76,50 @@ fn packages() {
 }
 
 #[test]
+fn packages_of_apk() {
+    let stanzas = b"C:Q1=\nP:a\nV:1-r0\nA:x86_64\nI:12\nT:x\nL:MIT\no:b\nm:c\nF:bin\nR:a\n\nP:b\nV:2\nf:fs\n";
+    scans("packages", "lib/apk/db/installed", &[stanzas]);
+}
+
+#[test]
+fn packages_of_rpm() {
+    use super::packages::samples::{BERKELEY_DB, SQLITE, SQLITE_LOG, SUSE};
+    scans("packages", "var/lib/rpm/rpmdb.sqlite", &[SQLITE]);
+    scans("packages", "var/lib/rpm/Packages", &[BERKELEY_DB]);
+    scans("packages", "usr/lib/sysimage/rpm/Packages.db", &[SUSE]);
+    // A log decides which pages there are.
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("var/lib/rpm");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("rpmdb.sqlite"), SQLITE).unwrap();
+    let host = HostRoot::new(root.path()).unwrap();
+    survives(&[SQLITE_LOG], |bytes| {
+        std::fs::write(folder.join("rpmdb.sqlite-wal"), bytes).unwrap();
+        let _ = super::packages::read_all(&host);
+    });
+}
+
+#[test]
+fn owners_of_files() {
+    let root = tempfile::tempdir().unwrap();
+    let host = HostRoot::new(root.path()).unwrap();
+    let paths = ["/bin/a", "/usr/bin/ssh"].map(str::to_owned).into();
+    for (path, sample) in [
+        ("var/lib/dpkg/info/ssh.list", &b"/.\n/usr\n/usr/bin\n/usr/bin/ssh\n"[..]),
+        ("var/lib/dpkg/diversions", b"/usr/bin/ssh\n/usr/bin/ssh.old\nother\n"),
+        ("lib/apk/db/installed", b"P:a\nV:1\nF:bin\nR:a\nF:usr/bin\nR:ssh\n"),
+        ("var/lib/rpm/rpmdb.sqlite", super::packages::samples::SQLITE),
+    ] {
+        let path = root.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        survives(&[sample], |bytes| {
+            std::fs::write(&path, bytes).unwrap();
+            let _ = super::packages::Owners::default().find(&host, &paths);
+        });
+    }
+}
+
+#[test]
 fn modules() {
     scans("modules", "proc/modules", &[b"zfs 5000000 6 a,b, Live 0x0 (POE)\next4 983040 2 - Live 0x0\n"]);
 }

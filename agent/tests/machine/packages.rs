@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use agent::config::ProbeArgs;
@@ -75,9 +75,8 @@ fn rpm(root: &Path, args: &[&str]) -> Option<String> {
 }
 
 /// A root into which rpm has installed packages of all sorts.
-fn root_of_rpm(folder: &Path) -> Option<std::path::PathBuf> {
+fn root_of_rpm(folder: &Path) -> Option<(PathBuf, Vec<Vec<String>>)> {
     let root = folder.join("root");
-    fs::create_dir_all(&root).unwrap();
     let mut many = spec("many", "1", "Summary: Many", "BuildArch: noarch", "");
     for number in 0..MANY {
         many += &format!(
@@ -104,12 +103,18 @@ fn root_of_rpm(folder: &Path) -> Option<std::path::PathBuf> {
     ] {
         files.push(build(folder, name, &spec)?);
     }
-    for files in &files {
+    install(&root, &[], &files)?;
+    Some((root, files))
+}
+
+fn install(root: &Path, args: &[&str], files: &[Vec<String>]) -> Option<()> {
+    fs::create_dir_all(root).unwrap();
+    for files in files {
         let files: Vec<&str> = files.iter().map(String::as_str).collect();
         let install = ["-i", "--justdb", "--nodeps", "--noscripts", "--force", "--noorder", "--nosignature"];
-        rpm(&root, &[&install[..], &files].concat())?;
+        rpm(root, &[args, &install[..], &files].concat())?;
     }
-    Some(root)
+    Some(())
 }
 
 fn scan_below(root: &Path) -> Scan {
@@ -191,7 +196,7 @@ fn copy(from: &Path, to: &Path) {
 fn packages_of_rpm_are_those_of_rpm_in_every_form_of_its_database() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let Some(root) = root_of_rpm(folder) else { return };
+    let Some((root, files)) = root_of_rpm(folder) else { return };
     let Some(count) = is_what_rpm_lists(&root, &[]) else { return };
     assert_eq!(count, MANY + 9);
     println!("{count} packages in SQLite");
@@ -217,6 +222,7 @@ fn packages_of_rpm_are_those_of_rpm_in_every_form_of_its_database() {
     assert!(later.is_subset(&keys));
 
     files_are_found(&root);
+    suse(folder, &files, count);
     berkeley_db(folder, &root, count - 2);
     unclean_logs(folder, &root, count - 2);
 }
@@ -303,6 +309,16 @@ fn unclean_logs(folder: &Path, root: &Path, count: usize) {
         assert!(found.abs_diff(left) <= 2, "{found}");
         assert_eq!(is_what_rpm_lists(&root, &["--nodigest"]), Some(found));
         println!("{found} packages with an unclean log");
+    }
+}
+
+/// Debian's rpm has no such databases; agent/src/probe/packages/rpm/samples has
+/// one for all machines.
+fn suse(folder: &Path, files: &[Vec<String>], count: usize) {
+    let (root, ndb) = (folder.join("suse"), ["--define", "_db_backend ndb"]);
+    if install(&root, &ndb, files).is_some() && root.join(FOLDER).join("Packages.db").exists() {
+        assert_eq!(is_what_rpm_lists(&root, &ndb), Some(count));
+        println!("{count} packages in a database of SUSE");
     }
 }
 

@@ -206,3 +206,6 @@ fn shown(name: &str) -> String {
     truncate(&mut name, 100);
     name
 }
+
+#[cfg(test)]
+pub(super) use rpm::tests as samples;

@@ -122,3 +122,33 @@ fn a_node_without_dpkg_has_none() {
     let found = read_below(folder.path()).unwrap();
     assert!(found.packages.is_empty() && found.warnings.is_empty());
 }
+
+#[test]
+fn a_file_whose_name_is_no_text_is_a_warning() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join(STATUS_FOLDER);
+    std::fs::create_dir_all(&database).unwrap();
+    std::fs::write(database.join(std::ffi::OsStr::from_bytes(b"b\xffse")), "Package: a\n").unwrap();
+    let found = read_below(folder.path()).unwrap();
+    assert_eq!((found.packages.len(), found.warnings.len()), (0, 1));
+}
+
+#[test]
+fn more_than_any_node_has_is_an_error_and_bounded() {
+    let stanza = |name: usize, text: usize| {
+        format!(
+            "Package: p{name}\nStatus: install ok installed\nVersion: 1\nDescription: {}\n\n",
+            "x".repeat(text)
+        )
+    };
+    // Long texts are cut; all together they are still too long.
+    let long: String = (0..15_000).map(|name| stanza(name, 9000)).collect();
+    let mut found = Found::default();
+    let error = collect(Stanzas::new(long.as_bytes()), "status", false, &mut found).unwrap_err();
+    assert_eq!(error.to_string(), "status: its packages take more than 48 MiB");
+    let bad: String = (0..1000).map(|_| "Version: 1\n\n").collect();
+    let (packages, warnings) = parse(bad.as_bytes()).finish();
+    assert_eq!((packages.len(), warnings.len()), (0, 101));
+    assert_eq!(warnings[100], "and 900 more");
+}

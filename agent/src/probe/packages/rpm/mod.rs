@@ -48,6 +48,9 @@ const TAGS: [u32; 15] = [
 /// that is.
 type OnHeader<'a> = dyn FnMut(u32, &mut dyn Read, u64) -> io::Result<()> + 'a;
 
+/// The same, with what the packages are read into.
+type OnPackage<'a, T> = dyn FnMut(&mut T, u32, &mut dyn Read, u64) -> io::Result<()> + 'a;
+
 /// A database does not have the form that it should.
 fn broken(problem: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, problem)
@@ -247,7 +250,7 @@ impl Database {
     pub(super) fn read<T: Default>(
         &self,
         files: &dyn Files,
-        on: &mut dyn FnMut(&mut T, u32, &mut dyn Read, u64) -> io::Result<()>,
+        on: &mut OnPackage<'_, T>,
     ) -> Result<T, ProbeError> {
         for _ in 0..ATTEMPTS {
             let before = self.state(files)?;
@@ -308,4 +311,4 @@ impl Database {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::probe) mod tests;
