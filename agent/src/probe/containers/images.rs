@@ -28,8 +28,9 @@ impl Containers {
                 let warnings = why.map(|why| format!("{why}; images are not found")).into_iter().collect();
                 return Ok(Scan { warnings, ..Scan::default() });
             }
-            Answer::Refused(problem) => {
+            Answer::Refused(why) => {
                 let path = cri::socket(host, &self.settings).unwrap_or_default();
+                let problem = why.trim_start_matches(&format!("{path}: ")).to_owned();
                 return Err(ProbeError::Runtime { path, problem });
             }
         };
