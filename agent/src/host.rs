@@ -6,6 +6,8 @@
 //! container's, so links are resolved as if the root were `/`
 //! (`openat2(RESOLVE_IN_ROOT)`; by hand on kernels or sandboxes without it).
 
+mod tree;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,11 +15,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use nix::dir::{Dir, Type};
+use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::sys::statvfs::fstatvfs;
+
+pub use tree::Entry;
 
 /// Links followed for one path before it counts as a loop; the kernel's own
 /// limit (path_resolution(7)).
@@ -186,38 +190,6 @@ impl HostRoot {
     /// What the system says.
     pub fn locate(&self, path: impl AsRef<Path>) -> io::Result<OwnedFd> {
         self.open_at(path.as_ref(), path_flags())
-    }
-
-    /// Names of the folders in a folder, links to folders left out, sorted.
-    ///
-    /// # Errors
-    /// As [`Self::list`].
-    pub fn folders(&self, path: impl AsRef<Path>) -> io::Result<Vec<OsString>> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let folder = self.open_at(path.as_ref(), flags)?;
-        let mut names = Vec::new();
-        for (count, entry) in Dir::from_fd(folder.try_clone()?)?.iter().enumerate() {
-            let entry = entry?;
-            if count > MAX_ENTRIES {
-                return Err(io::Error::new(io::ErrorKind::FileTooLarge, "folder has too many entries"));
-            }
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
-            // Some file systems do not say what an entry is (readdir(3)).
-            let is_folder = match entry.file_type() {
-                Some(kind) => kind == Type::Directory,
-                None => fstatat(&folder, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|stat| {
-                    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
-                }),
-            };
-            if is_folder {
-                names.push(OsStr::from_bytes(name.to_bytes()).to_owned());
-            }
-        }
-        names.sort();
-        Ok(names)
     }
 
     /// Inode, size and times of a file or folder; `None` when it is not there.

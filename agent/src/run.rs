@@ -103,6 +103,7 @@ impl Agent {
 
         let wakes = Wakes::new(&probes, agent_metrics.clone());
         let sources = Sources::new(self.host.clone(), &probes, wakes.sender());
+        let container_wakes = wakes.sender();
         let (triggers, triggered) = mpsc::channel(16);
         let kinds = probes.iter().map(|probe| probe.kind).collect();
         let topology = Topology::new(self.config.amqp.queue_namespace.clone());
@@ -157,6 +158,13 @@ impl Agent {
         let waking = sources.run(token.clone());
         parts.spawn(async move {
             waking.await;
+            Ok(())
+        });
+        let (host, args) = (self.host.clone(), self.config.probes.clone());
+        let following = token.clone();
+        parts.spawn(async move {
+            let wake = move |signal| container_wakes.signal(signal);
+            probe::follow_containers(host, &args, wake, following).await;
             Ok(())
         });
         let scheduling = scheduler.run(triggered, token.clone());

@@ -22,6 +22,7 @@ use agent::probe::{Cadence, Context, Probe, Scan, all};
 use agent::scheduler::{Scheduler, Settings, Trigger};
 use agent::status::Status;
 use agent::store::{self, Store};
+use agent::watch::Wakes;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use contracts::v1::{AssetKind, KernelModuleDetails, NodeIdentity, asset_details::Details};
@@ -229,7 +230,9 @@ async fn run(root: &Path, probes: Vec<Probe>) -> Traces {
     let store = Arc::new(Store::open(settings).unwrap());
     let readiness = Readiness::default();
     let status = Status::new(probes.iter().map(|probe| probe.name));
+    let metrics = AgentMetrics::new(&Metrics::default());
     let scheduler = Scheduler {
+        wakes: Wakes::new(&probes, metrics.clone()),
         settings: Settings {
             full_interval: Duration::from_secs(3600),
             prompt_interval: Duration::from_secs(3600),
@@ -239,7 +242,7 @@ async fn run(root: &Path, probes: Vec<Probe>) -> Traces {
         host: Arc::new(HostRoot::new(root).unwrap()),
         store: store.clone(),
         status,
-        metrics: AgentMetrics::new(&Metrics::default()),
+        metrics,
         first_scan: readiness.condition("first_scan"),
         store_works: readiness.condition("store"),
     };

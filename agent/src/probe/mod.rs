@@ -6,6 +6,7 @@ mod accounts;
 mod block;
 mod boards;
 mod certificates;
+mod containers;
 mod cron;
 mod disks;
 mod dns;
@@ -39,6 +40,7 @@ use crate::asset::ScannedAsset;
 use crate::config::ProbeArgs;
 use crate::host::HostRoot;
 
+pub use containers::follow as follow_containers;
 pub use node::keep_boot_time;
 
 /// Most warnings that one scan reports; the rest is counted in one more.
@@ -117,6 +119,14 @@ pub enum ProbeError {
         /// Path below the host root.
         path: String,
         /// What is wrong with it.
+        problem: String,
+    },
+    /// The container runtime does not answer as it should.
+    #[error("container runtime at {path}: {problem}")]
+    Runtime {
+        /// Its socket below the host root.
+        path: String,
+        /// What is wrong.
         problem: String,
     },
 }
@@ -225,9 +235,10 @@ impl Probe {
 pub fn all(context: &Context) -> Vec<Probe> {
     use AssetKind as Kind;
     use Cadence::{Full, Prompt};
-    // The second says which container a process is in; no probe knows one yet.
-    let sockets = sockets::Sockets::new(context.known_sockets.iter().cloned(), |_, _| None);
     let settings = context.settings.clone();
+    let containers = containers::Containers::new(context);
+    let sockets = sockets::Sockets::new(context.known_sockets.iter().cloned(), containers.clone());
+    let (pods, images) = (containers.clone(), containers.clone());
     vec![
         Probe::new("node", Kind::Node, Full, node::WATCHED, move |host| node::scan(host, &settings)),
         Probe::new("disks", Kind::Disk, Full, disks::WATCHED, disks::scan)
@@ -240,6 +251,17 @@ pub fn all(context: &Context) -> Vec<Probe> {
         Probe::new("systemd", Kind::SystemdUnit, Full, systemd::WATCHED, systemd::scan),
         Probe::new("modules", Kind::KernelModule, Prompt, modules::WATCHED, modules::scan)
             .woken_by(&[Signal::Device("module")]),
+        Probe::new("pods", Kind::Pod, Prompt, containers::WATCHED, move |host| pods.pods(host))
+            .woken_by(&[Signal::Containers]),
+        Probe::new("containers", Kind::Container, Prompt, containers::WATCHED, move |host| {
+            containers.containers(host)
+        })
+        .woken_by(&[Signal::Containers]),
+        Probe::new("images", Kind::ContainerImage, Prompt, containers::WATCHED, move |host| {
+            images.images(host)
+        })
+        .woken_by(&[Signal::Containers]),
+        // After the containers, which it asks what processes run in.
         Probe::new("sockets", Kind::ListeningSocket, Prompt, sockets::WATCHED, move |host| {
             sockets.scan(host)
         }),

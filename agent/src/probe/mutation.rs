@@ -358,3 +358,17 @@ fn networks() {
     });
     scans("dns", "etc/resolv.conf", &[b"nameserver 10.0.0.1\nsearch a b\noptions ndots:5\n"]);
 }
+
+#[test]
+fn containers_and_their_layers() {
+    let id = "0123456789abcdef".repeat(4);
+    let cgroup = format!(
+        "12:pids:/docker/{id}\n1:name=systemd:/x.slice:cri-containerd:{id}\n\
+         0::/kubepods.slice/kubepods-pod12345678_1234.slice/cri-containerd-{id}.scope\n"
+    );
+    let log = format!("web_shop_front-{id}.log\n/var/log/pods/shop_web_1234/front/3.log");
+    let mounts = b"9 1 0:5 / / rw - overlay o rw,lowerdir=l/A\\072:/b\\\\:c::/d,upperdir=/x/diff,workdir=x\n";
+    let status = b"Name:\tx\nUid:\t1\t1\t1\t1\nCapEff:\t00000000a80425fb\n";
+    let stat = b"42 (a) b) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 12345 6 7\n";
+    survives(&[cgroup.as_bytes(), log.as_bytes(), mounts, status, stat], containers::parse_all);
+}

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use contracts::v1::{AssetKind, ListeningSocketDetails, RelationType, asset_details::Details};
 
 use self::table::{MAX_ROWS, Row, read_table};
+use super::containers::Containers;
 use super::packages::Owners;
 use super::{ProbeError, Scan};
 use crate::asset::ScannedAsset;
@@ -39,13 +40,10 @@ pub(super) const WATCHED: &[&str] = &[];
 /// service: a client that asks one question has gone long before.
 const STEADY_AGE: Duration = Duration::from_secs(60);
 
-/// Natural key of the container that a process runs in; `None` outside of one.
-pub(super) type ContainerOf = fn(&HostRoot, u32) -> Option<String>;
-
 /// The probe, with what it remembers from scan to scan.
 pub(super) struct Sockets {
     memory: Mutex<Memory>,
-    container_of: ContainerOf,
+    containers: Containers,
 }
 
 #[derive(Default)]
@@ -73,9 +71,9 @@ struct Process {
 }
 
 impl Sockets {
-    pub(super) fn new(known: impl IntoIterator<Item = String>, container_of: ContainerOf) -> Self {
+    pub(super) fn new(known: impl IntoIterator<Item = String>, containers: Containers) -> Self {
         let memory = Memory { known: known.into_iter().collect(), ..Memory::default() };
-        Self { memory: Mutex::new(memory), container_of }
+        Self { memory: Mutex::new(memory), containers }
     }
 
     pub(super) fn scan(&self, host: &HostRoot) -> Result<Scan, ProbeError> {
@@ -84,7 +82,11 @@ impl Sockets {
         let mut rows = read_rows(host, &mut scan.warnings)?;
         let range = host.line(PORT_RANGE).as_deref().and_then(parse_port_range);
         memory.drop_passing(&mut rows, range, Instant::now());
-        memory.find_holders(host, &rows, self.container_of);
+        memory.find_holders(host, &rows);
+        let containers = self.containers.of_processes(host, &memory.processes.keys().copied().collect());
+        for (pid, process) in &mut memory.processes {
+            process.container = containers.get(pid).cloned();
+        }
         scan.assets = assets(&rows, &memory);
         memory.packages.attribute(host, &mut scan);
         Ok(scan)
@@ -136,11 +138,14 @@ impl Memory {
         self.seen = seen;
     }
 
-    fn find_holders(&mut self, host: &HostRoot, rows: &[Row], container_of: ContainerOf) {
+    fn find_holders(&mut self, host: &HostRoot, rows: &[Row]) {
         let wanted: HashSet<u64> = rows.iter().map(|row| row.inode).filter(|inode| *inode != 0).collect();
         // Each process is looked at once, however many sockets it holds.
         self.processes.retain(|&pid, process| {
-            read_process(host, pid, |_, _| process.container.clone()).as_ref() == Some(process)
+            let container = process.container.take();
+            let unchanged = read_process(host, pid).as_ref() == Some(process);
+            process.container = container;
+            unchanged
         });
         self.holders.retain(|inode, pid| wanted.contains(inode) && self.processes.contains_key(pid));
         if wanted.iter().any(|inode| !self.holders.contains_key(inode)) {
@@ -148,7 +153,7 @@ impl Memory {
             self.processes.clear();
             for &pid in self.holders.values() {
                 if let Entry::Vacant(place) = self.processes.entry(pid)
-                    && let Some(process) = read_process(host, pid, container_of)
+                    && let Some(process) = read_process(host, pid)
                 {
                     place.insert(process);
                 }
@@ -182,17 +187,13 @@ fn search_holders(host: &HostRoot, wanted: &HashSet<u64>) -> HashMap<u64, u32> {
     holders
 }
 
-fn read_process(
-    host: &HostRoot,
-    pid: u32,
-    container_of: impl Fn(&HostRoot, u32) -> Option<String>,
-) -> Option<Process> {
+fn read_process(host: &HostRoot, pid: u32) -> Option<Process> {
     let program = host.line(format!("proc/{pid}/comm"))?;
     let executable = host.read_link(format!("proc/{pid}/exe")).ok();
     let executable = executable.map(|path| clean(path.as_os_str().as_encoded_bytes())).unwrap_or_default();
     // After an upgrade the old file is gone, but the program is the same.
     let executable = executable.strip_suffix(" (deleted)").map(str::to_owned).unwrap_or(executable);
-    Some(Process { program, executable, container: container_of(host, pid) })
+    Some(Process { program, executable, container: None })
 }
 
 /// Inode in `socket:[12345]`.

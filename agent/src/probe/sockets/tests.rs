@@ -1,4 +1,5 @@
 use super::*;
+use crate::probe::{Context, ProbeArgs};
 use std::net::{IpAddr, Ipv4Addr};
 
 fn row(protocol: &'static str, port: u16, inode: u64) -> Row {
@@ -82,10 +83,11 @@ fn holders_are_found_in_a_tree_of_proc() {
         ..Memory::default()
     };
     let rows = [row("tcp", 22, 5), row("tcp", 23, 9)];
-    memory.find_holders(&host, &rows, |_, pid| (pid == 42).then(|| "pod/app".to_owned()));
+    memory.find_holders(&host, &rows);
     assert_eq!(memory.process(&rows[0]), Some(&process("sshd")));
 
     // A program is whatever its name is, and so is its container.
+    memory.processes.get_mut(&42).unwrap().container = Some("pod/app".to_owned());
     let found = assets(&rows, &memory);
     let Details::ListeningSocket(socket) = &found[1].details else { panic!("no socket") };
     assert_eq!((socket.program.as_str(), socket.container.as_str()), ("caf\u{fffd}", "pod/app"));
@@ -94,8 +96,8 @@ fn holders_are_found_in_a_tree_of_proc() {
     assert_eq!((relation.r#type(), relation.kind()), (RelationType::RunsIn, AssetKind::Container));
     assert_eq!(relation.natural_key, "pod/app");
 
-    // Its container is asked for once, not with each look.
-    memory.find_holders(&host, &rows, |_, _| panic!("asked again"));
+    // A second look changes nothing.
+    memory.find_holders(&host, &rows);
     assert_eq!(assets(&rows, &memory), found);
 }
 
@@ -115,7 +117,7 @@ fn a_hundred_thousand_sockets_are_read_and_more_are_told() {
     }
     std::fs::write(root.path().join("proc/1/net/tcp"), table).unwrap();
     let host = HostRoot::new(root.path()).unwrap();
-    let sockets = Sockets::new([], |_, _| None);
+    let sockets = Sockets::new([], Containers::new(&Context::forgetful(ProbeArgs::default())));
     let scan = sockets.scan(&host).unwrap();
     assert_eq!(scan.assets.len(), MAX_ROWS);
     assert_eq!(scan.warnings, ["proc/1/net/tcp: 5 lines could not be read or are too many"]);
