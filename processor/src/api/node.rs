@@ -1,6 +1,6 @@
 //! NodeService.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use contracts::v1::{
     GetNodeRequest, ListNodesRequest, ListNodesResponse, Node, node_service_server::NodeService,
 };
@@ -12,6 +12,11 @@ use crate::store::node::{self, NodeRow, clock_and_contact};
 
 fn node(row: NodeRow, now: DateTime<Utc>, contact: Option<DateTime<Utc>>) -> Node {
     let health = health(now, contact, row.heartbeat_time, row.heartbeat_interval_seconds);
+    // Of two agents perhaps only one knows of the other, so that every second
+    // heartbeat says nothing of it.
+    let conflict = row.identity_conflict_time.zip(row.heartbeat_time).is_some_and(|(told, heard)| {
+        heard - told <= TimeDelta::seconds(i64::from(row.heartbeat_interval_seconds) * 3)
+    });
     Node {
         name: Collection::Nodes.name(row.uid),
         display_name: row.display_name,
@@ -27,6 +32,7 @@ fn node(row: NodeRow, now: DateTime<Utc>, contact: Option<DateTime<Utc>>) -> Nod
         outbox_batches: u64::try_from(row.outbox_batches).unwrap_or(0),
         create_time: Some(timestamp(row.create_time)),
         active_assets: row.active_assets,
+        identity_conflict: conflict,
     }
 }
 

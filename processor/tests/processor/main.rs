@@ -5,5 +5,6 @@
 mod assets;
 mod bad_input;
 mod events;
+mod images;
 mod ingest;
 mod running;
