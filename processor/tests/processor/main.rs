@@ -7,4 +7,5 @@ mod bad_input;
 mod events;
 mod images;
 mod ingest;
+mod kinds;
 mod running;
