@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel::{
     QueryResult, QueryableByName,
-    sql_types::{BigInt, Integer, Nullable, Text, Timestamptz, Uuid as Uid},
+    sql_types::{BigInt, Integer, Nullable, SmallInt, Text, Timestamptz, Uuid as Uid},
 };
 use diesel_async::AsyncPgConnection;
 use uuid::Uuid;
@@ -56,6 +56,27 @@ const SELECT: &str = "SELECT node.*, \
 pub async fn get(connection: &mut AsyncPgConnection, uid: Uuid) -> QueryResult<Option<NodeRow>> {
     let query = Sql::new(SELECT).text("WHERE node.uid = ").bind(Bind::Uuid(uid));
     Ok(load(connection, query).await?.pop())
+}
+
+/// How many ACTIVE assets of a kind a node has.
+#[derive(Debug, QueryableByName)]
+#[allow(missing_docs)]
+pub struct NodeKindRow {
+    #[diesel(sql_type = SmallInt)]
+    pub kind: i16,
+    #[diesel(sql_type = BigInt)]
+    pub count: i64,
+}
+
+/// ACTIVE assets of a node by kind.
+///
+/// # Errors
+/// The query fails.
+pub async fn active_kinds(connection: &mut AsyncPgConnection, uid: Uuid) -> QueryResult<Vec<NodeKindRow>> {
+    let query = Sql::new("SELECT kind, count(*) AS count FROM asset WHERE state = 1 AND node_uid = ")
+        .bind(Bind::Uuid(uid))
+        .text(" GROUP BY kind ORDER BY kind");
+    load(connection, query).await
 }
 
 /// Lists nodes by display name and UUID, after a given one.

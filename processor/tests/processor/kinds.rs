@@ -1,7 +1,7 @@
 //! Every kind goes the same way: nothing knows them one by one.
 
 use contracts::v1::{
-    AssetDetails, AssetKind, CertificateDetails, ContainerDetails, GetOverviewRequest,
+    AssetDetails, AssetKind, CertificateDetails, ContainerDetails, GetNodeRequest, GetOverviewRequest,
     ListAssetRevisionsRequest, Observation, PciDeviceDetails, Presence, ProcessorCache, ProcessorDetails,
     Relation, RelationType, UserDetails, asset_details::Details,
     overview_service_client::OverviewServiceClient,
@@ -54,6 +54,10 @@ async fn every_kind_is_kept_found_and_counted() {
             assert_eq!(names, [kind.as_str_name()], "{filter}");
         }
     }
+    let get = GetNodeRequest { name: format!("nodes/{}", agent.node) };
+    let node = running.nodes().get_node(get).await.unwrap().into_inner();
+    let counted: Vec<_> = node.active_kinds.iter().map(|count| (count.kind(), count.count)).collect();
+    assert_eq!(counted, observed_kinds().into_iter().map(|kind| (kind, 1)).collect::<Vec<_>>());
     let mut overview = OverviewServiceClient::new(running.channel.clone());
     let overview = overview.get_overview(GetOverviewRequest {}).await.unwrap().into_inner();
     let mut counted: Vec<_> = overview.kinds.iter().map(|count| (count.kind(), count.count)).collect();
