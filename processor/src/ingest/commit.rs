@@ -223,7 +223,7 @@ impl Streams {
     }
 
     fn has(&self, (node, stream, sequence): (Uuid, Uuid, i64)) -> bool {
-        self.0.get(&(node, stream)).is_some_and(|row| contains(&row.received, sequence))
+        self.0.get(&(node, stream)).is_some_and(|row| contains(&row.received, &sequence))
     }
 
     fn observed(&self, batch: &Batch) -> Vec<Observed> {
@@ -254,8 +254,8 @@ impl Streams {
 }
 
 /// Whether a number is in ranges, which PostgreSQL keeps as [from, to).
-pub(super) fn contains<N: PartialOrd>(ranges: &[(Bound<N>, Bound<N>)], number: N) -> bool {
-    ranges.iter().any(|range| range.contains(&number))
+pub(super) fn contains<N: PartialOrd>(ranges: &[(Bound<N>, Bound<N>)], number: &N) -> bool {
+    ranges.iter().any(|range| range.contains(number))
 }
 
 #[cfg(test)]
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn ranges_hold_what_postgresql_says() {
         let ranges = [(Bound::Included(1), Bound::Excluded(4)), (Bound::Included(6), Bound::Excluded(7))];
-        let held: Vec<i64> = (0..9).filter(|sequence| contains(&ranges, *sequence)).collect();
+        let held: Vec<i64> = (0..9).filter(|sequence| contains(&ranges, sequence)).collect();
         assert_eq!(held, [1, 2, 3, 6]);
     }
 }

@@ -47,7 +47,7 @@ pub(super) async fn write_contents(connection: &mut AsyncPgConnection, parts: Ve
     let mut seen: HashSet<(i64, i32)> = HashSet::new();
     for part in &parts {
         let Some(content) = contents.get(&part.key) else { continue };
-        if !contains(&content.received, part.number) && seen.insert((content.id, part.number)) {
+        if !contains(&content.received, &part.number) && seen.insert((content.id, part.number)) {
             new.push((content.id, part));
         }
     }

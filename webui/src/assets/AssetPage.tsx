@@ -73,8 +73,8 @@ function Content({ asset }: { asset: Asset }) {
         <div>
           <Observed asset={asset} />
           <Relations asset={asset} />
-          {asset.kind === AssetKind.CONTAINER_IMAGE && <ImagePackages asset={asset} />}
           <Revisions asset={asset} />
+          {asset.kind === AssetKind.CONTAINER_IMAGE && <ImagePackages asset={asset} />}
         </div>
         <div>
           <ManagedPanel asset={asset} />

@@ -177,7 +177,7 @@ fn field(path: &[Segment], schema: &Schema) -> Result<(Field, Option<FieldDescri
             return map(names, rest, found);
         }
         match (found.kind(), rest.is_empty()) {
-            (Kind::Message(inner), false) if !is_time(&inner) && !(found.is_list() && in_list.is_some()) => {
+            (Kind::Message(inner), false) if !is_time(&inner) && (in_list.is_none() || !found.is_list()) => {
                 if found.is_list() {
                     in_list = Some(names.len());
                 }
