@@ -44,6 +44,10 @@ pub enum Command {
     Nodes,
     /// Lists what happened, newest first.
     Events(EventsArguments),
+    /// Lists the packages in a container image.
+    ImagePackages(ImagePackagesArguments),
+    /// Lists the container images that have a package in them.
+    ImageSearch(ImageSearchArguments),
     /// Shows the system at a glance.
     Overview,
 }
@@ -70,6 +74,26 @@ pub struct AssetArguments {
     /// Show its revisions instead, newest first.
     #[arg(long)]
     pub revisions: bool,
+}
+
+/// For `image-packages`.
+#[derive(Debug, Args)]
+pub struct ImagePackagesArguments {
+    /// Its asset of kind CONTAINER_IMAGE: `assets/{uuid}`, or the UUID alone.
+    pub name: String,
+    /// At most this many; all if it is not given.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+}
+
+/// For `image-search`.
+#[derive(Debug, Args)]
+pub struct ImageSearchArguments {
+    /// Exact name of the package, such as `openssl`.
+    pub package: String,
+    /// At most this many; all if it is not given.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
 }
 
 /// For `events`.

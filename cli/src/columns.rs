@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use contracts::v1::{
-    Asset, AssetKind, AssetRevision, AssetState, CollectorState, Event, EventType, Lifecycle, ManagedFields,
-    Node, NodeHealth,
+    Asset, AssetKind, AssetRevision, AssetState, CollectorState, Event, EventType, ImageContentSource,
+    ImagePackage, Lifecycle, ManagedFields, Node, NodeHealth, PackageDetails,
 };
 
 use crate::{
@@ -49,6 +49,16 @@ fn event_type(number: i32) -> String {
 
 fn lifecycle(number: i32) -> String {
     word(Lifecycle::try_from(number).ok().map(|lifecycle| lifecycle.as_str_name()), "LIFECYCLE_", number)
+}
+
+fn image_source(number: i32) -> String {
+    let source = ImageContentSource::try_from(number).ok();
+    word(source.map(|source| source.as_str_name()), "IMAGE_CONTENT_SOURCE_", number)
+}
+
+/// What is seldom true stands out if nothing is said otherwise.
+fn flag(set: bool) -> String {
+    if set { "yes".to_owned() } else { String::new() }
 }
 
 fn managed(asset: &Asset, field: fn(&ManagedFields) -> String) -> String {
@@ -132,11 +142,50 @@ impl Row for Node {
             shown("active_assets", |node, _| node.active_assets.to_string()),
             shown("outbox_batches", |node, _| node.outbox_batches.to_string()),
             shown("agent_version", |node, _| node.agent_version.clone()),
+            shown("identity_conflict", |node, _| flag(node.identity_conflict)),
             more("heartbeat_interval_seconds", |node, _| node.heartbeat_interval_seconds.to_string()),
             more("stream", |node, _| node.stream.clone()),
             more("last_sequence", |node, _| node.last_sequence.to_string()),
             more("received_sequence", |node, _| node.received_sequence.to_string()),
             more("create_time", |node, clock| clock.show(node.create_time.as_ref())),
+        ]
+    }
+}
+
+impl Row for PackageDetails {
+    fn columns() -> Vec<Column<Self>> {
+        vec![
+            shown("package", |package, _| package.package.clone()),
+            shown("version", |package, _| package.version.clone()),
+            shown("architecture", |package, _| package.architecture.clone()),
+            shown("manager", |package, _| package.manager.clone()),
+            shown("source", |package, _| package.source.clone()),
+            more("source_version", |package, _| package.source_version.clone()),
+            shown("license", |package, _| package.license.clone()),
+            more("installed_size_bytes", |package, _| package.installed_size_bytes.to_string()),
+            more("status", |package, _| package.status.clone()),
+            more("maintainer", |package, _| package.maintainer.clone()),
+            more("section", |package, _| package.section.clone()),
+            more("summary", |package, _| package.summary.clone()),
+            more("homepage", |package, _| package.homepage.clone()),
+        ]
+    }
+}
+
+impl Row for ImagePackage {
+    fn columns() -> Vec<Column<Self>> {
+        fn of(found: &ImagePackage, field: fn(&PackageDetails) -> &String) -> String {
+            found.package.as_ref().map(|package| field(package).clone()).unwrap_or_default()
+        }
+        vec![
+            shown("image_digest", |found, _| found.image_digest.clone()),
+            shown("package", |found, _| of(found, |package| &package.package)),
+            shown("version", |found, _| of(found, |package| &package.version)),
+            shown("architecture", |found, _| of(found, |package| &package.architecture)),
+            shown("active_nodes", |found, _| found.active_nodes.to_string()),
+            shown("source", |found, _| image_source(found.source)),
+            more("manager", |found, _| of(found, |package| &package.manager)),
+            more("license", |found, _| of(found, |package| &package.license)),
         ]
     }
 }

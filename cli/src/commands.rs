@@ -3,14 +3,18 @@
 use std::{io::Write, ops::ControlFlow};
 
 use contracts::v1::{
-    GetAssetRequest, GetOverviewRequest, ListAssetRevisionsRequest, ListAssetsRequest, ListNodesRequest,
-    asset_service_client::AssetServiceClient, node_service_client::NodeServiceClient,
-    overview_service_client::OverviewServiceClient,
+    GetAssetRequest, GetOverviewRequest, ListAssetRevisionsRequest, ListAssetsRequest,
+    ListImagePackagesRequest, ListNodesRequest, SearchImagePackagesRequest,
+    asset_service_client::AssetServiceClient, image_service_client::ImageServiceClient,
+    node_service_client::NodeServiceClient, overview_service_client::OverviewServiceClient,
 };
 use tonic::transport::Channel;
 
 use crate::{
-    args::{AssetArguments, AssetsArguments, Command, EventsArguments},
+    args::{
+        AssetArguments, AssetsArguments, Command, EventsArguments, ImagePackagesArguments,
+        ImageSearchArguments,
+    },
     failure::Failure,
     fields, follow,
     gateway::{Gateway, MAX_PAGE_BYTES, pages},
@@ -32,6 +36,8 @@ pub async fn run<W: Write>(
         Command::Asset(arguments) => asset(arguments, gateway, output).await,
         Command::Nodes => nodes(gateway, output).await,
         Command::Events(arguments) => events(arguments, gateway, output).await,
+        Command::ImagePackages(arguments) => image_packages(arguments, gateway, output).await,
+        Command::ImageSearch(arguments) => image_search(arguments, gateway, output).await,
         Command::Overview => overview(gateway, output).await,
     }
 }
@@ -124,6 +130,46 @@ async fn events<W: Write>(
     }
     follow::list(gateway, filter, *limit, |page| output.messages("Event", &page).map(ControlFlow::Continue))
         .await
+}
+
+fn image_service(channel: Channel) -> ImageServiceClient<Channel> {
+    ImageServiceClient::new(channel).max_decoding_message_size(MAX_PAGE_BYTES)
+}
+
+async fn image_packages<W: Write>(
+    arguments: &ImagePackagesArguments,
+    gateway: &Gateway,
+    output: &mut Output<W>,
+) -> Result<(), Failure> {
+    let fetch = async |page_size, page_token| {
+        let parent = asset_name(&arguments.name);
+        let request = ListImagePackagesRequest { parent, page_size, page_token };
+        let page = gateway
+            .call(request, async |channel, request| image_service(channel).list_image_packages(request).await)
+            .await?;
+        Ok((page.packages, page.next_page_token))
+    };
+    let show = |page: Vec<_>| output.messages("PackageDetails", &page).map(ControlFlow::Continue);
+    pages(arguments.limit, fetch, show).await
+}
+
+async fn image_search<W: Write>(
+    arguments: &ImageSearchArguments,
+    gateway: &Gateway,
+    output: &mut Output<W>,
+) -> Result<(), Failure> {
+    let fetch = async |page_size, page_token| {
+        let package = arguments.package.clone();
+        let request = SearchImagePackagesRequest { package, page_size, page_token };
+        let page = gateway
+            .call(request, async |channel, request| {
+                image_service(channel).search_image_packages(request).await
+            })
+            .await?;
+        Ok((page.image_packages, page.next_page_token))
+    };
+    let show = |page: Vec<_>| output.messages("ImagePackage", &page).map(ControlFlow::Continue);
+    pages(arguments.limit, fetch, show).await
 }
 
 async fn overview<W: Write>(gateway: &Gateway, output: &mut Output<W>) -> Result<(), Failure> {

@@ -27,6 +27,10 @@ pub const HEARTBEAT_TTL_MILLIS: u32 = 45_000;
 pub const COMMAND_TTL_MILLIS: u32 = 60_000;
 /// Most packages in the image contents of a batch.
 pub const MAX_CONTENT_PACKAGES: usize = 500;
+/// Most parts of the contents of an image.
+pub const MAX_CONTENT_PARTS: u32 = 1000;
+/// Most digests of kinds in a heartbeat.
+pub const MAX_DIGESTS: usize = 64;
 
 /// AMQP header: UUID of the node, 36 characters.
 pub const HEADER_NODE: &str = "assettrack-node";

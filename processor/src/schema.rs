@@ -13,6 +13,7 @@ diesel::table! {
         heartbeat_interval_seconds -> Integer,
         last_sequence -> BigInt,
         outbox_batches -> BigInt,
+        identity_conflict_time -> Nullable<Timestamptz>,
     }
 }
 

@@ -5,6 +5,7 @@ import { createContext, useContext } from "react";
 import { ServerClock } from "./format/serverClock";
 import { AssetService } from "./gen/assettrack/v1/asset_service_pb";
 import { EventService } from "./gen/assettrack/v1/event_service_pb";
+import { ImageService } from "./gen/assettrack/v1/image_service_pb";
 import { NodeService } from "./gen/assettrack/v1/node_service_pb";
 import { OverviewService } from "./gen/assettrack/v1/overview_service_pb";
 
@@ -12,6 +13,7 @@ import { OverviewService } from "./gen/assettrack/v1/overview_service_pb";
 export interface Api {
   assets: Client<typeof AssetService>;
   events: Client<typeof EventService>;
+  images: Client<typeof ImageService>;
   nodes: Client<typeof NodeService>;
   overview: Client<typeof OverviewService>;
 }
@@ -20,6 +22,7 @@ export function createApi(transport: Transport): Api {
   return {
     assets: createClient(AssetService, transport),
     events: createClient(EventService, transport),
+    images: createClient(ImageService, transport),
     nodes: createClient(NodeService, transport),
     overview: createClient(OverviewService, transport),
   };

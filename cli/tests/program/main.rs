@@ -108,7 +108,7 @@ async fn one_asset_its_revisions_nodes_and_overview() {
          1         2026-03-03T00:00:01Z  CHANGED  agent  details.package.version\n"
     );
     let nodes = out(&url, &["nodes", "-o", "csv"]).await;
-    assert!(nodes.lines().nth(1).unwrap().starts_with("nodes/1,web-1,,STALE,,3,0,"), "{nodes}");
+    assert!(nodes.lines().nth(1).unwrap().starts_with("nodes/1,web-1,,STALE,,3,0,,yes,"), "{nodes}");
     assert_eq!(
         out(&url, &["overview", "-o", "csv", "--utc"]).await.replace("\r\n", "\n"),
         "field,value\nmeasured,2026-03-03T00:00:00Z\nassets.DISK.REMOVED,4\nnodes.HEALTHY,2\n\
@@ -117,6 +117,29 @@ async fn one_asset_its_revisions_nodes_and_overview() {
          unavailable.collector x:1,refused\n"
     );
     assert!(out(&url, &["overview", "-o", "json"]).await.contains(r#""deadLetters":"6""#));
+}
+
+#[tokio::test]
+async fn packages_in_images_and_images_with_a_package() {
+    let url = serve(inventory()).await;
+    assert_eq!(
+        out(&url, &["image-packages", "1", "--limit", "1"]).await,
+        "PACKAGE    VERSION  ARCHITECTURE  MANAGER  SOURCE  LICENSE\n\
+         package-0  1.0                    apk              MIT\n"
+    );
+    let json = out(&url, &["image-packages", "assets/1", "-o", "json"]).await;
+    assert_eq!(json.lines().count(), 250, "all pages");
+    assert!(json.starts_with(r#"{"package":"package-0","version":"1.0","#), "{json}");
+    let csv = out(&url, &["image-packages", "1", "-o", "csv"]).await;
+    assert!(csv.lines().nth(7).unwrap().starts_with("package-6,1.0,,apk,,,MIT,0,"), "{csv}");
+    let other = run(&url, &["image-packages", "2"]).await;
+    assert_eq!(other.code, Some(1));
+    assert!(other.err.starts_with("error: assets/2: is no container image (request "), "{}", other.err);
+    assert_eq!(
+        out(&url, &["image-search", "openssl"]).await,
+        "IMAGE DIGEST  PACKAGE  VERSION  ARCHITECTURE  ACTIVE NODES  SOURCE\n\
+         sha256:ab     openssl  1.0                    4             LAYERS\n"
+    );
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use contracts::v1::{asset_service_server::*, event_service_server::*, node_service_server::*};
-use contracts::v1::{overview_service_server::*, *};
+use contracts::v1::{asset_service_server::*, event_service_server::*, image_service_server::*};
+use contracts::v1::{node_service_server::*, overview_service_server::*, *};
 use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 
@@ -134,6 +134,44 @@ impl EventService for Inventory {
     }
 }
 
+fn package(number: usize) -> PackageDetails {
+    PackageDetails {
+        package: format!("package-{number}"),
+        version: "1.0".into(),
+        manager: "apk".into(),
+        license: "MIT".into(),
+        ..Default::default()
+    }
+}
+
+#[tonic::async_trait]
+impl ImageService for Inventory {
+    async fn list_image_packages(
+        &self,
+        request: Request<ListImagePackagesRequest>,
+    ) -> Result<Response<ListImagePackagesResponse>, Status> {
+        let request = request.into_inner();
+        if request.parent != "assets/1" {
+            return Err(kit::status::precondition("NOT_AN_IMAGE", &request.parent, "is no container image"));
+        }
+        let all: Vec<_> = (0..250).map(package).collect();
+        let (packages, next_page_token) = page(&all, request.page_size, &request.page_token)?;
+        Ok(Response::new(ListImagePackagesResponse { packages, next_page_token, ..Default::default() }))
+    }
+    async fn search_image_packages(
+        &self,
+        request: Request<SearchImagePackagesRequest>,
+    ) -> Result<Response<SearchImagePackagesResponse>, Status> {
+        let found = ImagePackage {
+            image_digest: "sha256:ab".into(),
+            package: Some(PackageDetails { package: request.into_inner().package, ..package(1) }),
+            source: ImageContentSource::Layers.into(),
+            active_nodes: 4,
+        };
+        Ok(Response::new(SearchImagePackagesResponse { image_packages: vec![found], ..Default::default() }))
+    }
+}
+
 #[tonic::async_trait]
 impl NodeService for Inventory {
     async fn get_node(&self, request: Request<GetNodeRequest>) -> Result<Response<Node>, Status> {
@@ -145,6 +183,7 @@ impl NodeService for Inventory {
             display_name: "web-1".into(),
             health: NodeHealth::Stale.into(),
             active_assets: 3,
+            identity_conflict: true,
             ..Node::default()
         };
         Ok(Response::new(ListNodesResponse { nodes: vec![node], next_page_token: String::new() }))
@@ -180,6 +219,7 @@ pub async fn serve(inventory: Inventory) -> String {
     let server = tonic::transport::Server::builder()
         .add_service(AssetServiceServer::new(inventory.clone()))
         .add_service(EventServiceServer::new(inventory.clone()))
+        .add_service(ImageServiceServer::new(inventory.clone()))
         .add_service(NodeServiceServer::new(inventory.clone()))
         .add_service(OverviewServiceServer::new(inventory))
         .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));

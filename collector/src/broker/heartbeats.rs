@@ -81,10 +81,13 @@ impl Pending {
         self.last_tag = Some(delivery.delivery_tag);
         let along = envelope::envelope(delivery);
         match decoder.heartbeat(&along, &delivery.data) {
-            Ok((node, heartbeat)) => {
-                if self.newest.insert(node, (Instant::now(), heartbeat)).is_some() {
+            Ok((node, mut heartbeat)) => {
+                if let Some((_, superseded)) = self.newest.get(&node) {
+                    // Of two agents with one identity perhaps only one knows.
+                    heartbeat.identity_conflict |= superseded.identity_conflict;
                     parts.observed.heartbeats("superseded", 1);
                 }
+                self.newest.insert(node, (Instant::now(), heartbeat));
             }
             Err(rejection) => {
                 parts.observed.heartbeats("rejected", 1);

@@ -1,4 +1,4 @@
-//! Declares the exchange, the queues and their bindings, so that declaring
+//! Declares the exchanges, the queues and their bindings, so that declaring
 //! again changes nothing. What the broker refuses is a named problem, not a
 //! crash: a queue that exists with other arguments is consumed all the same.
 
@@ -68,7 +68,9 @@ pub async fn declare(
         delivery_limit: has_delivery_limit(version),
         declared: Declared::default(),
     };
-    declaring.exchange().await?;
+    declaring.exchange(wanted.topology.exchange(), ExchangeKind::Topic).await?;
+    // Agents bind their own queues to this one.
+    declaring.exchange(wanted.topology.command_exchange(), ExchangeKind::Direct).await?;
     for index in 0..wanted.queues {
         declaring.event_queue(index).await?;
     }
@@ -94,14 +96,13 @@ struct Declaring<'a> {
 }
 
 impl Declaring<'_> {
-    async fn exchange(&mut self) -> Result<(), lapin::Error> {
-        let name = self.wanted.topology.exchange();
+    async fn exchange(&mut self, name: String, kind: ExchangeKind) -> Result<(), lapin::Error> {
         let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
         let declared = self
             .scratch
             .channel()
             .await?
-            .exchange_declare(name.as_str().into(), ExchangeKind::Topic, options, FieldTable::default())
+            .exchange_declare(name.as_str().into(), kind, options, FieldTable::default())
             .await;
         self.refusal(&name, declared)?;
         Ok(())

@@ -7,8 +7,9 @@ use uuid::Uuid;
 
 use super::{Decoder, Envelope, Rejection, known_version, rules};
 
-/// Most bytes of a heartbeat; its two names are its largest part.
-const MAX_HEARTBEAT_BYTES: usize = 4096;
+/// Most bytes of a heartbeat; its digests, of at most 36 bytes each, are its
+/// largest part.
+const MAX_HEARTBEAT_BYTES: usize = 8192;
 /// Longest interval that is taken seriously: a day.
 const MAX_INTERVAL_SECONDS: u32 = 86_400;
 /// Most bytes of an agent's version.
@@ -57,6 +58,7 @@ impl Decoder {
                 format!("must have at most {MAX_VERSION_BYTES} bytes and no NUL"),
             ));
         }
+        rules::digests(&heartbeat.digests)?;
         Ok((node, heartbeat))
     }
 }

@@ -2,13 +2,16 @@
 
 use std::collections::HashSet;
 
-use contracts::v1::{AssetDetails, AssetKind, EventBatch, NodeIdentity, Observation, Presence, Snapshot};
+use contracts::v1::{
+    AssetDetails, AssetKind, EventBatch, ImageContent, ImageContentSource, KindDigest, NodeIdentity,
+    Observation, Presence, Snapshot,
+};
 use contracts::walk::{Walk, Walker};
 use kit::{
     identity::{kind_of, parse_uuid},
     queue::{
-        MAX_DISPLAY_NAME_BYTES, MAX_NATURAL_KEY_BYTES, MAX_NODE_NAME_BYTES, MAX_OBSERVATIONS,
-        STATE_HASH_BYTES,
+        MAX_CONTENT_PACKAGES, MAX_CONTENT_PARTS, MAX_DIGESTS, MAX_DISPLAY_NAME_BYTES, MAX_NATURAL_KEY_BYTES,
+        MAX_NODE_NAME_BYTES, MAX_OBSERVATIONS, STATE_HASH_BYTES,
     },
 };
 use prost_types::Timestamp;
@@ -72,6 +75,31 @@ pub fn batch(batch: &EventBatch, nul: &mut NulFinder) -> Result<(), Rejection> {
             return Err(Rejection::field(&format!("snapshots[{index}].kind"), "occurs twice in the batch"));
         }
     }
+    let packages: usize = batch.image_contents.iter().map(|content| content.packages.len()).sum();
+    if packages > MAX_CONTENT_PACKAGES {
+        return Err(Rejection::field(
+            "image_contents",
+            format!("have {packages} packages, at most {MAX_CONTENT_PACKAGES} may be"),
+        ));
+    }
+    for (index, one) in batch.image_contents.iter().enumerate() {
+        image_content(one, nul).map_err(|(field, problem)| {
+            Rejection::field(&format!("image_contents[{index}].{field}"), problem)
+        })?;
+    }
+    Ok(())
+}
+
+/// Checks the digests of a heartbeat.
+pub fn digests(digests: &[KindDigest]) -> Result<(), Rejection> {
+    if digests.len() > MAX_DIGESTS {
+        let count = digests.len();
+        return Err(Rejection::field("digests", format!("are {count}, at most {MAX_DIGESTS} may be")));
+    }
+    for (index, one) in digests.iter().enumerate() {
+        digest(one, &digests[..index])
+            .map_err(|(field, problem)| Rejection::field(&format!("digests[{index}].{field}"), problem))?;
+    }
     Ok(())
 }
 
@@ -101,12 +129,7 @@ fn observation(one: &Observation, nul: &mut NulFinder) -> Result<(), Broken> {
         return absent(one);
     }
     sized_text("display_name", &one.display_name, MAX_DISPLAY_NAME_BYTES)?;
-    if one.state_hash.len() != STATE_HASH_BYTES {
-        return broken(
-            "state_hash",
-            format!("has {} bytes, must have {STATE_HASH_BYTES}", one.state_hash.len()),
-        );
-    }
+    hash("state_hash", &one.state_hash)?;
     match &one.details {
         Some(details) => details_of(kind, details, nul),
         None => broken("details", "are missing"),
@@ -135,11 +158,11 @@ fn details_of(kind: AssetKind, details: &AssetDetails, nul: &mut NulFinder) -> R
             format!("are of {}, the kind is {}", found.as_str_name(), kind.as_str_name()),
         );
     }
-    let mut times = Times { broken: Ok(()) };
+    let mut times = Times { kind, broken: Ok(()) };
     // A copy, as a walk may change what it walks over.
     inner.clone().walk(&mut times);
     times.broken?;
-    match nul.find(details) {
+    match nul.in_details(details) {
         Some(path) => broken(&format!("details.{path}"), "has a NUL character"),
         None => Ok(()),
     }
@@ -147,6 +170,7 @@ fn details_of(kind: AssetKind, details: &AssetDetails, nul: &mut NulFinder) -> R
 
 /// Checks each time that it is shown.
 struct Times {
+    kind: AssetKind,
     broken: Result<(), Broken>,
 }
 
@@ -161,7 +185,9 @@ impl Walker for Times {
 
     fn time(&mut self, field: &'static str, time: &Timestamp) {
         if self.broken.is_ok() {
-            self.broken = timestamp(&format!("details.{field}"), time);
+            // Details are named as their kinds are.
+            let kind = self.kind.as_str_name().trim_start_matches("ASSET_KIND_").to_lowercase();
+            self.broken = timestamp(&format!("details.{kind}.{field}"), time);
         }
     }
 }
@@ -181,6 +207,47 @@ fn snapshot(one: &Snapshot, sequence: i64) -> Result<(), Broken> {
         );
     }
     Ok(())
+}
+
+fn image_content(one: &ImageContent, nul: &mut NulFinder) -> Result<(), Broken> {
+    sized_text("image_digest", &one.image_digest, MAX_NATURAL_KEY_BYTES)?;
+    hash("content_hash", &one.content_hash)?;
+    if !(1..=MAX_CONTENT_PARTS).contains(&one.parts) {
+        return broken("parts", format!("is {}, must be 1 to {MAX_CONTENT_PARTS}", one.parts));
+    }
+    if !(1..=one.parts).contains(&one.part) {
+        return broken("part", format!("is {}, must be 1 to {}", one.part, one.parts));
+    }
+    match ImageContentSource::try_from(one.source) {
+        Ok(ImageContentSource::Layers | ImageContentSource::Container) => {}
+        _ => return broken("source", format!("{} is not known", one.source)),
+    }
+    if let Some(index) = one.packages.iter().position(|package| package.package.is_empty()) {
+        return broken(&format!("packages[{index}].package"), "is empty");
+    }
+    match nul.in_content(one) {
+        Some(path) => broken(&path, "has a NUL character"),
+        None => Ok(()),
+    }
+}
+
+fn digest(one: &KindDigest, earlier: &[KindDigest]) -> Result<(), Broken> {
+    observed_kind(one.kind)?;
+    if earlier.iter().any(|earlier| earlier.kind == one.kind) {
+        return broken("kind", "occurs twice in the heartbeat");
+    }
+    // PostgreSQL has no unsigned integers.
+    if i64::try_from(one.count).is_err() {
+        return broken("count", "is more than 2^63-1");
+    }
+    hash("sum", &one.sum)
+}
+
+fn hash(field: &str, bytes: &[u8]) -> Result<(), Broken> {
+    if bytes.len() == STATE_HASH_BYTES {
+        return Ok(());
+    }
+    broken(field, format!("has {} bytes, must have {STATE_HASH_BYTES}", bytes.len()))
 }
 
 /// A kind that an agent can see.

@@ -1,10 +1,11 @@
 //! Tables of what is accepted, and of what is rejected with which words.
 
 use contracts::v1::{
-    AssetDetails, AssetKind, DeadLetterReason, DiskDetails, EventBatch, Heartbeat, NodeDetails, NodeIdentity,
-    Observation, PackageDetails, Presence, Snapshot, asset_details::Details,
+    AssetDetails, AssetKind, DeadLetterReason, DiskDetails, EventBatch, Heartbeat, ImageContent,
+    ImageContentSource, KindDigest, NodeDetails, NodeIdentity, Observation, PackageDetails, Presence,
+    Snapshot, asset_details::Details,
 };
-use kit::queue::{MAX_OBSERVATIONS, batch_key, heartbeat_key};
+use kit::queue::{MAX_CONTENT_PACKAGES, MAX_DIGESTS, MAX_OBSERVATIONS, batch_key, heartbeat_key};
 use prost::Message;
 use prost_types::Timestamp;
 use uuid::Uuid;
@@ -41,6 +42,19 @@ fn identity() -> NodeIdentity {
     NodeIdentity { uid: NODE.to_string(), cluster: "c".into(), display_name: "n".into() }
 }
 
+fn content() -> ImageContent {
+    let package = |name: &str| PackageDetails { package: name.into(), ..Default::default() };
+    ImageContent {
+        image_digest: "sha256:ab".into(),
+        // Zero bytes that are no text.
+        content_hash: vec![0; 16],
+        part: 2,
+        parts: 2,
+        packages: vec![package("musl"), package("busybox")],
+        source: ImageContentSource::Layers.into(),
+    }
+}
+
 fn batch() -> EventBatch {
     let listed = Observation { presence: Presence::Listed.into(), ..present(2) };
     EventBatch {
@@ -50,7 +64,16 @@ fn batch() -> EventBatch {
         sequence: 7,
         observations: vec![present(0), absent(1), listed],
         snapshots: vec![Snapshot { kind: AssetKind::Package.into(), first_sequence: 5, last_sequence: 7 }],
-        ..EventBatch::default()
+        image_contents: vec![
+            content(),
+            ImageContent {
+                part: 1,
+                parts: 1,
+                packages: Vec::new(),
+                image_digest: "sha256:cd".into(),
+                ..content()
+            },
+        ],
     }
 }
 
@@ -197,6 +220,43 @@ fn a_broken_field_is_named() {
             "snapshots[0].last_sequence: is 6, must be that of the batch, 7",
             Box::new(|b| b.snapshots[0].last_sequence = 6),
         ),
+        (
+            "image_contents[0].image_digest: has 0 bytes",
+            Box::new(|b| b.image_contents[0].image_digest.clear()),
+        ),
+        (
+            "image_contents[1].image_digest: has 4097 bytes",
+            Box::new(|b| b.image_contents[1].image_digest = "d".repeat(4097)),
+        ),
+        (
+            "image_contents[0].image_digest: has a NUL",
+            Box::new(|b| b.image_contents[0].image_digest = "a\0".into()),
+        ),
+        (
+            "image_contents[0].content_hash: has 17 bytes, must have 16",
+            Box::new(|b| b.image_contents[0].content_hash.push(1)),
+        ),
+        ("image_contents[0].parts: is 0, must be 1 to 1000", Box::new(|b| b.image_contents[0].parts = 0)),
+        ("image_contents[0].parts: is 1001", Box::new(|b| b.image_contents[0].parts = 1001)),
+        ("image_contents[0].part: is 0, must be 1 to 2", Box::new(|b| b.image_contents[0].part = 0)),
+        ("image_contents[0].part: is 3", Box::new(|b| b.image_contents[0].part = 3)),
+        ("image_contents[0].source: 0 is not known", Box::new(|b| b.image_contents[0].source = 0)),
+        ("image_contents[0].source: 9 is not known", Box::new(|b| b.image_contents[0].source = 9)),
+        (
+            "image_contents[0].packages[1].package: is empty",
+            Box::new(|b| b.image_contents[0].packages[1].package.clear()),
+        ),
+        (
+            "image_contents[0].packages[1].license: has a NUL",
+            Box::new(|b| b.image_contents[0].packages[1].license = "\0".into()),
+        ),
+        (
+            "image_contents: have 501 packages, at most 500",
+            Box::new(|b| {
+                let one = b.image_contents[0].packages[0].clone();
+                b.image_contents[1].packages = vec![one; MAX_CONTENT_PACKAGES - 1];
+            }),
+        ),
     ];
     for (expected, change) in table {
         let mut wrong = batch();
@@ -297,14 +357,21 @@ fn heartbeats_follow_their_rules() {
         interval_seconds: 15,
         outbox_batches: 0,
         outbox_bytes: 0,
-        ..Heartbeat::default()
+        digests: (1..=28).map(|kind| KindDigest { kind, count: 3, sum: vec![0; 16] }).collect(),
+        identity_conflict: true,
     };
     let envelope = Envelope { routing_key: heartbeat_key(NODE), ..Default::default() };
     let mut decoder = decoder();
     assert_eq!(decoder.heartbeat(&envelope, &right.encode_to_vec()).unwrap(), (NODE, right.clone()));
 
     type Change = fn(&mut Heartbeat);
-    let table: [(&str, Change); 9] = [
+    let table: [(&str, Change); 15] = [
+        ("digests: are 65, at most 64", |h| h.digests = vec![h.digests[0].clone(); MAX_DIGESTS + 1]),
+        ("digests[1].kind: 77 is not known", |h| h.digests[1].kind = 77),
+        ("digests[0].kind: ASSET_KIND_CUSTOM is not", |h| h.digests[0].kind = AssetKind::Custom.into()),
+        ("digests[2].kind: occurs twice", |h| h.digests[2].kind = h.digests[0].kind),
+        ("digests[0].sum: has 15 bytes", |h| h.digests[0].sum.truncate(15)),
+        ("digests[3].count: is more", |h| h.digests[3].count = u64::MAX),
         ("schema_version: 2", |h| h.schema_version = 2),
         ("node: is missing", |h| h.node = None),
         ("node.uid: ", |h| h.node.as_mut().unwrap().uid = "x".into()),
@@ -313,7 +380,7 @@ fn heartbeats_follow_their_rules() {
         ("interval_seconds: ", |h| h.interval_seconds = 0),
         ("outbox_bytes: ", |h| h.outbox_bytes = u64::MAX),
         ("agent_version: ", |h| h.agent_version = "\0".into()),
-        ("body: ", |h| h.agent_version = "v".repeat(5000)),
+        ("body: ", |h| h.agent_version = "v".repeat(9000)),
     ];
     for (expected, change) in table {
         let mut wrong = right.clone();

@@ -1,32 +1,34 @@
-//! Finds NUL characters in details: PostgreSQL refuses them in text and jsonb,
-//! so such a batch could never be stored.
+//! Finds NUL characters in details and contents of images: PostgreSQL refuses
+//! them in text and jsonb, so such a batch could never be stored.
 
-use contracts::v1::AssetDetails;
+use contracts::v1::{AssetDetails, ImageContent};
 use prost::Message;
 use prost_reflect::{DescriptorError, DescriptorPool, DynamicMessage, MessageDescriptor, Value};
 
-/// What the contracts say of details; read once, cheap to clone.
+/// What the contracts say of the messages that are searched; read once, cheap to
+/// clone.
 #[derive(Clone, Debug)]
 pub struct Contract {
     details: MessageDescriptor,
+    content: MessageDescriptor,
 }
 
-/// Looks for NUL in any string field of any kind of details, also in those
-/// that are added to the contract later.
+/// Looks for NUL in any string field of any kind of details, and of contents of
+/// images, also in those that are added to the contract later.
 pub struct NulFinder {
-    details: MessageDescriptor,
+    contract: Contract,
     encoded: Vec<u8>,
 }
 
-/// The contracts carry no message `AssetDetails`, or no valid descriptors.
+/// The contracts lack a message, or carry no valid descriptors.
 #[derive(Debug, thiserror::Error)]
 pub enum ContractError {
     /// The descriptor set cannot be read.
     #[error("the contracts' descriptors: {0}")]
     Descriptors(#[from] DescriptorError),
     /// The message is not in it.
-    #[error("the contracts' descriptors have no assettrack.v1.AssetDetails")]
-    NoDetails,
+    #[error("the contracts' descriptors have no assettrack.v1.{0}")]
+    Missing(&'static str),
 }
 
 impl Contract {
@@ -36,32 +38,41 @@ impl Contract {
     /// The contracts are not what this crate was written for.
     pub fn new() -> Result<Self, ContractError> {
         let pool = DescriptorPool::decode(contracts::DESCRIPTOR_SET)?;
-        let details =
-            pool.get_message_by_name("assettrack.v1.AssetDetails").ok_or(ContractError::NoDetails)?;
-        Ok(Self { details })
+        let message = |name: &'static str| {
+            let found = pool.get_message_by_name(&format!("assettrack.v1.{name}"));
+            found.ok_or(ContractError::Missing(name))
+        };
+        Ok(Self { details: message("AssetDetails")?, content: message("ImageContent")? })
     }
 }
 
 impl NulFinder {
     /// One with a buffer of its own.
     pub fn new(contract: &Contract) -> Self {
-        Self { details: contract.details.clone(), encoded: Vec::new() }
+        Self { contract: contract.clone(), encoded: Vec::new() }
     }
 
     /// Path of the first string that has a NUL, such as `package.version`.
-    ///
-    /// Nearly always one pass over the encoded bytes: a NUL in a string is a
-    /// zero byte there, and other zero bytes are rare (an empty message). Only
-    /// if there is one are the fields looked at one by one.
-    pub fn find(&mut self, details: &AssetDetails) -> Option<String> {
-        self.encoded.clear();
-        details.encode(&mut self.encoded).ok()?;
-        if !self.encoded.contains(&0) {
-            return None;
-        }
-        let message = DynamicMessage::decode(self.details.clone(), self.encoded.as_slice()).ok()?;
-        in_message(&message)
+    pub fn in_details(&mut self, details: &AssetDetails) -> Option<String> {
+        find(&self.contract.details, details, &mut self.encoded)
     }
+
+    /// Path of the first string that has a NUL, such as `packages[3].version`.
+    pub fn in_content(&mut self, content: &ImageContent) -> Option<String> {
+        find(&self.contract.content, content, &mut self.encoded)
+    }
+}
+
+/// Nearly always one pass over the encoded bytes: a NUL in a string is a zero
+/// byte there, and other zero bytes are rare (an empty message, one in a hash).
+/// Only if there is one are the fields looked at one by one.
+fn find(descriptor: &MessageDescriptor, message: &impl Message, encoded: &mut Vec<u8>) -> Option<String> {
+    encoded.clear();
+    message.encode(encoded).ok()?;
+    if !encoded.contains(&0) {
+        return None;
+    }
+    in_message(&DynamicMessage::decode(descriptor.clone(), encoded.as_slice()).ok()?)
 }
 
 fn in_message(message: &DynamicMessage) -> Option<String> {
@@ -133,7 +144,7 @@ mod tests {
         let mut finder = NulFinder::new(&Contract::new().unwrap());
         for (details, path) in table {
             let details = AssetDetails { details: Some(details), ..AssetDetails::default() };
-            assert_eq!(finder.find(&details).as_deref(), path, "{details:?}");
+            assert_eq!(finder.in_details(&details).as_deref(), path, "{details:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Heartbeats: the newest of each node, and a sign of life when there is none.
 
-use contracts::v1::{CollectorState, Heartbeat, NodeIdentity};
+use contracts::v1::{AssetKind, CollectorState, Heartbeat, KindDigest, NodeIdentity};
 use kit::queue::heartbeat_key;
 use lapin::BasicProperties;
 use prost::Message;
@@ -27,6 +27,7 @@ fn heartbeat(number: u128, last_sequence: i64) -> Heartbeat {
         interval_seconds: 15,
         outbox_batches: 0,
         outbox_bytes: 0,
+        digests: vec![KindDigest { kind: AssetKind::Package.into(), count: 7, sum: vec![1; 16] }],
         ..Heartbeat::default()
     }
 }
@@ -49,6 +50,11 @@ async fn the_newest_heartbeat_of_each_node_is_forwarded_and_silence_too() {
     for sequence in 1..=20 {
         publish(1, heartbeat(1, sequence).encode_to_vec()).await;
     }
+    // Of two agents with one identity the first knows, the second one's is newer.
+    let knows = Heartbeat { identity_conflict: true, ..heartbeat(4, 1) };
+    for beat in [knows, heartbeat(4, 2)] {
+        publish(4, beat.encode_to_vec()).await;
+    }
     publish(2, b"no heartbeat".to_vec()).await;
     publish(3, heartbeat(3, 7).encode_to_vec()).await;
 
@@ -64,6 +70,14 @@ async fn the_newest_heartbeat_of_each_node_is_forwarded_and_silence_too() {
     .await;
     assert!(all.len() < 20, "{} heartbeats forwarded of 21", all.len());
     assert!(all.iter().all(|beat| beat.held_for.is_some()));
+    // However they came together, the conflict arrives.
+    wait_until(DEADLINE, "the conflict", async || {
+        let all = forwarded().await;
+        let of_4 = all.iter().filter_map(|beat| beat.heartbeat.as_ref());
+        let of_4: Vec<_> = of_4.filter(|beat| beat.stream == Uuid::from_u128(4).to_string()).collect();
+        of_4.iter().any(|beat| beat.last_sequence == 2) && of_4.iter().any(|beat| beat.identity_conflict)
+    })
+    .await;
     let name = processor.seen().heartbeats[0].collector.clone();
     assert_eq!(name, collector.stats().await.collector);
     assert!(name.ends_with(&format!("/{}", std::process::id())), "{name}");

@@ -3,7 +3,8 @@
 use contracts::v1::CollectorState;
 use kit::queue::Topology;
 use lapin::{
-    options::{QueueDeclareOptions, QueueDeleteOptions},
+    ExchangeKind,
+    options::{ExchangeDeclareOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions},
     types::FieldTable,
 };
 use testkit::{amqp_url, free_address, namespace, wait_until};
@@ -72,4 +73,33 @@ async fn a_queue_with_other_arguments_is_a_named_problem_and_consumed_all_the_sa
     channel.queue_delete(foreign.into(), QueueDeleteOptions::default()).await.unwrap();
     wait_until(DEADLINE, "ready", async || collector.ready().await.0 == 200).await;
     collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_exchange_of_commands_is_declared_and_one_of_another_type_is_a_named_problem() {
+    let (url, namespace, processor) = (amqp_url(), namespace(), Processor::default());
+    let publisher = Publisher::connect(&url, &namespace).await;
+    let name = Topology::new(&namespace).command_exchange();
+    let declare = async |kind, durable| {
+        let channel = publisher.connection.create_channel().await.unwrap();
+        let options = ExchangeDeclareOptions { durable, ..Default::default() };
+        channel.exchange_declare(name.as_str().into(), kind, options, FieldTable::default()).await
+    };
+    declare(ExchangeKind::Fanout, true).await.unwrap();
+
+    let running = processor.start().await;
+    let collector = Collector::start(&url, &namespace, &running.url(), &["--queues", "1"]).await;
+    collector.wait_for_state(CollectorState::Consuming).await;
+    let (status, reasons) = collector.ready().await;
+    assert_eq!(status, 503);
+    assert!(reasons.starts_with(&format!("topology: {name}: ")), "{reasons}");
+
+    let channel = publisher.connection.create_channel().await.unwrap();
+    channel.exchange_delete(name.as_str().into(), ExchangeDeleteOptions::default()).await.unwrap();
+    wait_until(DEADLINE, "ready", async || collector.ready().await.0 == 200).await;
+    collector.stop().await;
+    // As it is declared already: the broker refuses another type or durability.
+    declare(ExchangeKind::Direct, true).await.unwrap();
+    assert!(declare(ExchangeKind::Direct, false).await.is_err());
+    assert!(declare(ExchangeKind::Topic, true).await.is_err());
 }

@@ -20,6 +20,7 @@ async fn only_public_services_are_listed_in_both_versions() {
         "assettrack.v1.AssetService",
         "assettrack.v1.CollectorService",
         "assettrack.v1.EventService",
+        "assettrack.v1.ImageService",
         "assettrack.v1.NodeService",
         "assettrack.v1.OverviewService",
         "grpc.health.v1.Health",

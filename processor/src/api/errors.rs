@@ -77,6 +77,11 @@ fn unavailable() -> Status {
     retry_later(Code::Unavailable, "DATABASE_UNAVAILABLE", "the database cannot be reached; try again", RETRY)
 }
 
+/// What was asked about has changed meanwhile.
+pub fn aborted(reason: &str, text: &str) -> Status {
+    error(Code::Aborted, reason, text, &[])
+}
+
 /// A filter is refused.
 pub fn filter(cause: &FilterError) -> Status {
     invalid_field("filter", "INVALID_FILTER", cause.to_string())

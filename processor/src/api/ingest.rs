@@ -57,12 +57,16 @@ impl IngestService for IngestApi {
         // One a node, the newest; sorted, so that two writers never deadlock.
         let mut beats: BTreeMap<Uuid, Beat> = BTreeMap::new();
         for (index, received) in request.heartbeats.iter().enumerate() {
-            let beat = beat(index, received)?;
-            let newest =
-                beats.get(&beat.uid).is_none_or(|other| other.held_for_millis >= beat.held_for_millis);
-            if newest {
-                beats.insert(beat.uid, beat);
+            let mut beat = beat(index, received)?;
+            if let Some(other) = beats.get_mut(&beat.uid) {
+                // Of two agents with one identity perhaps only one knows.
+                let conflict = beat.identity_conflict || other.identity_conflict;
+                (beat.identity_conflict, other.identity_conflict) = (conflict, conflict);
+                if other.held_for_millis < beat.held_for_millis {
+                    continue;
+                }
             }
+            beats.insert(beat.uid, beat);
         }
         let beats: Vec<Beat> = beats.into_values().collect();
         let mut connection = self.api.connection().await?;
@@ -97,6 +101,7 @@ fn beat(index: usize, received: &contracts::v1::ReceivedHeartbeat) -> Result<Bea
         interval_seconds: i32::try_from(heartbeat.interval_seconds.clamp(1, 3600)).unwrap_or(15),
         last_sequence: heartbeat.last_sequence,
         outbox_batches: i64::try_from(heartbeat.outbox_batches).unwrap_or(i64::MAX),
+        identity_conflict: heartbeat.identity_conflict,
         held_for_millis: received.held_for.map_or(0, |held| {
             held.seconds.clamp(0, 3600) * 1000 + i64::from(held.nanos.clamp(0, 999_999_999)) / 1_000_000
         }),

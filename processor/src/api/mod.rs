@@ -6,6 +6,7 @@ mod edit;
 mod errors;
 mod event;
 mod health;
+mod image;
 mod ingest;
 mod node;
 mod overview;
@@ -16,8 +17,8 @@ use std::sync::Arc;
 
 use contracts::v1::{
     asset_service_server::AssetServiceServer, event_service_server::EventServiceServer,
-    ingest_service_server::IngestServiceServer, node_service_server::NodeServiceServer,
-    overview_service_server::OverviewServiceServer,
+    image_service_server::ImageServiceServer, ingest_service_server::IngestServiceServer,
+    node_service_server::NodeServiceServer, overview_service_server::OverviewServiceServer,
 };
 use kit::grpc::{MAX_MESSAGE_BYTES, Routes};
 use tonic::Status;
@@ -59,6 +60,7 @@ pub fn routes(api: Api, ingest: Ingest, ingest_pool: Pool) -> Routes {
     // unless people wrote long notes on most of them.
     let assets = AssetServiceServer::new(api.clone());
     let nodes = NodeServiceServer::new(api.clone());
+    let images = ImageServiceServer::new(api.clone());
     let events = EventServiceServer::new(api);
     Routes::new(
         assets.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES),
@@ -68,6 +70,9 @@ pub fn routes(api: Api, ingest: Ingest, ingest_pool: Pool) -> Routes {
     )
     .add_service(
         events.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES),
+    )
+    .add_service(
+        images.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES),
     )
     .add_service(OverviewServiceServer::new(overview))
     .add_service(IngestServiceServer::new(ingest).max_decoding_message_size(MAX_MESSAGE_BYTES * 2))

@@ -1,17 +1,23 @@
 //! NodeService.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use contracts::v1::{
-    GetNodeRequest, ListNodesRequest, ListNodesResponse, Node, node_service_server::NodeService,
+    GetNodeRequest, ListNodesRequest, ListNodesResponse, Node, NodeKindCount,
+    node_service_server::NodeService,
 };
 use kit::{identity::Collection, status::not_found};
 use tonic::{Request, Response, Status};
 
 use super::{Api, convert::timestamp, errors, health::health, request, task::in_task};
-use crate::store::node::{self, NodeRow, clock_and_contact};
+use crate::store::node::{self, NodeRow, active_kinds, clock_and_contact};
 
 fn node(row: NodeRow, now: DateTime<Utc>, contact: Option<DateTime<Utc>>) -> Node {
     let health = health(now, contact, row.heartbeat_time, row.heartbeat_interval_seconds);
+    // Of two agents perhaps only one knows of the other, so that every second
+    // heartbeat says nothing of it.
+    let conflict = row.identity_conflict_time.zip(row.heartbeat_time).is_some_and(|(told, heard)| {
+        heard - told <= TimeDelta::seconds(i64::from(row.heartbeat_interval_seconds) * 3)
+    });
     Node {
         name: Collection::Nodes.name(row.uid),
         display_name: row.display_name,
@@ -27,6 +33,8 @@ fn node(row: NodeRow, now: DateTime<Utc>, contact: Option<DateTime<Utc>>) -> Nod
         outbox_batches: u64::try_from(row.outbox_batches).unwrap_or(0),
         create_time: Some(timestamp(row.create_time)),
         active_assets: row.active_assets,
+        identity_conflict: conflict,
+        active_kinds: Vec::new(),
     }
 }
 
@@ -39,12 +47,14 @@ impl NodeService for Api {
         let found = in_task(async move {
             let mut connection = api.connection().await?;
             let row = node::get(&mut connection, uid).await.map_err(|error| errors::query(&error))?;
+            let kinds = active_kinds(&mut connection, uid).await.map_err(|error| errors::query(&error))?;
             let clock = clock_and_contact(&mut connection).await.map_err(|error| errors::query(&error))?;
-            Ok::<_, Status>((row, clock))
+            Ok::<_, Status>((row, kinds, clock))
         });
-        let (row, (now, contact)) = found.await?;
+        let (row, kinds, (now, contact)) = found.await?;
         let row = row.ok_or_else(|| not_found("assettrack.v1.Node", &name))?;
-        Ok(Response::new(node(row, now, contact)))
+        let kinds = kinds.into_iter().map(|row| NodeKindCount { kind: row.kind.into(), count: row.count });
+        Ok(Response::new(Node { active_kinds: kinds.collect(), ..node(row, now, contact) }))
     }
 
     async fn list_nodes(

@@ -48,6 +48,12 @@ pub fn changed_fields(descriptors: &Descriptors, before: Option<&[u8]>, after: &
         let Some(field) = descriptors.details.get_field(number) else { return vec!["details".to_owned()] };
         let name = field.name();
         let Kind::Message(message) = field.kind() else { continue };
+        if field.is_list() {
+            if old.get(&number) != new.get(&number) {
+                paths.push(format!("details.{name}"));
+            }
+            continue;
+        }
         let (old, new) = (inner(&old, number), inner(&new, number));
         let (Some(old), Some(new)) = (fields(old), fields(new)) else {
             paths.push(format!("details.{name}"));
@@ -122,7 +128,10 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use contracts::v1::{AssetDetails, DiskDetails, PackageDetails, Partition, asset_details::Details};
+    use contracts::v1::{
+        AssetDetails, AssetKind, DiskDetails, PackageDetails, Partition, PciDeviceDetails, Relation,
+        RelationType, asset_details::Details,
+    };
     use prost::Message;
 
     use super::*;
@@ -159,6 +168,39 @@ mod tests {
             changed_fields(&descriptors, None, &package("1", 0)),
             ["details.package.package", "details.package.version"]
         );
+    }
+
+    #[test]
+    fn relations_differ_as_a_whole_and_optional_zeros_count() {
+        let descriptors = Descriptors::default();
+        let device = |numa_node: Option<u32>, on: &[&str]| {
+            let device =
+                PciDeviceDetails { slot: "0000:00:1f.2".to_owned(), numa_node, ..Default::default() };
+            let relation = |key: &&str| Relation {
+                r#type: RelationType::AttachedTo.into(),
+                kind: AssetKind::NumaNode.into(),
+                natural_key: (*key).to_owned(),
+            };
+            AssetDetails {
+                details: Some(Details::PciDevice(device)),
+                relations: on.iter().map(relation).collect(),
+            }
+            .encode_to_vec()
+        };
+        for (before, after, expected) in [
+            (device(None, &["0"]), device(None, &["0"]), vec![]),
+            (device(None, &[]), device(None, &["0"]), vec!["details.relations"]),
+            (device(None, &["0", "1"]), device(None, &["0", "2"]), vec!["details.relations"]),
+            (device(None, &["0", "1"]), device(None, &["0"]), vec!["details.relations"]),
+            (device(None, &[]), device(Some(0), &[]), vec!["details.pci_device.numa_node"]),
+            (
+                device(Some(1), &["1"]),
+                device(Some(2), &["2"]),
+                vec!["details.pci_device.numa_node", "details.relations"],
+            ),
+        ] {
+            assert_eq!(changed_fields(&descriptors, Some(&before), &after), expected);
+        }
     }
 
     #[test]

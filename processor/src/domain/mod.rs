@@ -4,5 +4,6 @@ pub mod attributes;
 pub mod changes;
 pub mod filter;
 pub mod fold;
+pub mod image;
 pub mod managed;
 pub mod page_token;

@@ -5,19 +5,25 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use contracts::v1::{
-    AssetDetails, AssetKind, DeadLetterReason, EventBatch, Observation, Presence, QueueMessage,
-    RejectedMessage, queue_message::Content as Wire,
+    AssetDetails, AssetKind, DeadLetterReason, EventBatch, ImageContent, ImageContentSource, Observation,
+    PackageDetails, Presence, QueueMessage, RejectedMessage, queue_message::Content as Wire,
 };
 use kit::{
     identity::{asset_uid, kind_of, parse_uuid},
-    queue::{MAX_OBSERVATIONS, SCHEMA_VERSION, STATE_HASH_BYTES},
+    queue::{
+        MAX_CONTENT_PACKAGES, MAX_CONTENT_PARTS, MAX_NATURAL_KEY_BYTES, MAX_OBSERVATIONS, SCHEMA_VERSION,
+        STATE_HASH_BYTES,
+    },
 };
 use prost::Message as _;
 use uuid::Uuid;
 
-use crate::store::{
-    dead_letter::DeadLetter,
-    ingest::{NewNode, SnapshotRow, small},
+use crate::{
+    domain::image::{ListKey, Part, image_uid},
+    store::{
+        dead_letter::DeadLetter,
+        ingest::{NewNode, SnapshotRow, small},
+    },
 };
 
 /// A message, checked.
@@ -51,6 +57,8 @@ pub struct Batch {
     pub observations: Vec<Seen>,
     /// Snapshots that end here.
     pub snapshots: Vec<SnapshotRow>,
+    /// What was found in images.
+    pub contents: Vec<Part>,
     /// As it came, in case PostgreSQL refuses it.
     encoded: Vec<u8>,
 }
@@ -194,12 +202,21 @@ fn check_batch(batch: &EventBatch) -> Result<Batch, Refusal> {
             last_sequence: snapshot.last_sequence,
         });
     }
+    let packages: usize = batch.image_contents.iter().map(|content| content.packages.len()).sum();
+    if packages > MAX_CONTENT_PACKAGES {
+        let detail = format!("image_contents: {packages} packages are more than {MAX_CONTENT_PACKAGES}");
+        return Err((DeadLetterReason::TooLarge, detail));
+    }
+    let contents =
+        batch.image_contents.iter().enumerate().map(|(index, content)| check_content(index, content));
+    let contents = contents.collect::<Result<Vec<Part>, Refusal>>()?;
     Ok(Batch {
         node: NewNode { uid, cluster: node.cluster.clone(), display_name: node.display_name.clone() },
         stream,
         sequence: batch.sequence,
         observations,
         snapshots,
+        contents,
         encoded: batch.encode_to_vec(),
     })
 }
@@ -249,4 +266,63 @@ fn check_observation(node: Uuid, index: usize, observation: &Observation) -> Res
         // The range of google.protobuf.Timestamp.
         observe_time: observe_time.filter(|time| (1..=9999).contains(&chrono::Datelike::year(time))),
     })
+}
+
+fn check_content(index: usize, content: &ImageContent) -> Result<Part, Refusal> {
+    let wrong = |name: &str, problem: &str| invalid(&format!("image_contents[{index}].{name}"), problem);
+    let digest = &content.image_digest;
+    if digest.is_empty() || digest.len() > MAX_NATURAL_KEY_BYTES || digest.contains('\0') {
+        return Err(wrong("image_digest", "must be 1 to 4,096 bytes without NUL"));
+    }
+    if content.content_hash.len() != STATE_HASH_BYTES {
+        return Err(wrong("content_hash", "must have 16 bytes"));
+    }
+    if !(1..=MAX_CONTENT_PARTS).contains(&content.parts) {
+        return Err(wrong("parts", "must be 1 to 1,000"));
+    }
+    if !(1..=content.parts).contains(&content.part) {
+        return Err(wrong("part", "must be 1 to the number of parts"));
+    }
+    if content.source() == ImageContentSource::Unspecified {
+        return Err(wrong("source", "is not known"));
+    }
+    for (place, package) in content.packages.iter().enumerate() {
+        if package.package.is_empty() {
+            return Err(wrong(&format!("packages[{place}].package"), "is empty"));
+        }
+        if let Some(field) = nul_in(package) {
+            return Err(wrong(&format!("packages[{place}].{field}"), "has a NUL character"));
+        }
+    }
+    let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    Ok(Part {
+        key: ListKey {
+            image: image_uid(digest),
+            source: small(content.source),
+            content_hash: content.content_hash.clone(),
+            parts: number(content.parts),
+        },
+        digest: digest.clone(),
+        number: number(content.part),
+        packages: content.packages.clone(),
+    })
+}
+
+/// Field of a package that has a NUL, which PostgreSQL refuses.
+fn nul_in(package: &PackageDetails) -> Option<&'static str> {
+    let texts = [
+        ("package", &package.package),
+        ("version", &package.version),
+        ("architecture", &package.architecture),
+        ("manager", &package.manager),
+        ("source", &package.source),
+        ("source_version", &package.source_version),
+        ("maintainer", &package.maintainer),
+        ("section", &package.section),
+        ("status", &package.status),
+        ("summary", &package.summary),
+        ("license", &package.license),
+        ("homepage", &package.homepage),
+    ];
+    texts.iter().find(|(_, text)| text.contains('\0')).map(|(field, _)| *field)
 }

@@ -1,7 +1,7 @@
 //! The transaction: lock, tell duplicates, fold, append, retire.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds as _};
 
 use chrono::{DateTime, Utc};
 use contracts::v1::IngestResult;
@@ -9,12 +9,16 @@ use diesel::{QueryResult, result::Error as QueryError};
 use diesel_async::{AsyncConnection, AsyncPgConnection};
 use uuid::Uuid;
 
-use super::check::{Batch, Content, Message};
+use super::{
+    check::{Batch, Content, Message},
+    contents::write_contents,
+};
 use crate::{
     domain::{
         attributes::searchable,
         changes::Descriptors,
         fold::{Folded, Observed, Version, fold, retire},
+        image::Part,
     },
     store::{
         asset::record_time_in_txn,
@@ -110,6 +114,7 @@ async fn run_batches(
     let mut fresh: HashSet<(Uuid, Uuid, i64)> = HashSet::new();
     let mut observations: Vec<Observed> = Vec::new();
     let mut snapshots: Vec<SnapshotRow> = Vec::new();
+    let mut contents: Vec<&Part> = Vec::new();
     for (index, batch) in batches {
         let place = (batch.node.uid, batch.stream, batch.sequence);
         if streams.has(place) || !fresh.insert(place) {
@@ -119,6 +124,7 @@ async fn run_batches(
         received.push(place);
         observations.extend(streams.observed(batch));
         snapshots.extend(batch.snapshots.iter().cloned());
+        contents.extend(&batch.contents);
     }
     if received.is_empty() {
         return Ok(());
@@ -136,7 +142,7 @@ async fn run_batches(
     for snapshot in complete_snapshots_in_txn(connection, &node_uids, &snapshots).await? {
         outcome.events += finish_snapshot(connection, &snapshot, &streams, now, descriptors).await?;
     }
-    Ok(())
+    write_contents(connection, contents).await
 }
 
 async fn write(
@@ -217,7 +223,7 @@ impl Streams {
     }
 
     fn has(&self, (node, stream, sequence): (Uuid, Uuid, i64)) -> bool {
-        self.0.get(&(node, stream)).is_some_and(|row| contains(&row.received, sequence))
+        self.0.get(&(node, stream)).is_some_and(|row| contains(&row.received, &sequence))
     }
 
     fn observed(&self, batch: &Batch) -> Vec<Observed> {
@@ -247,21 +253,9 @@ impl Streams {
     }
 }
 
-/// Whether a sequence is in ranges, which PostgreSQL keeps as [from, to).
-fn contains(ranges: &[(Bound<i64>, Bound<i64>)], sequence: i64) -> bool {
-    ranges.iter().any(|(from, to)| {
-        let after = match from {
-            Bound::Included(from) => *from <= sequence,
-            Bound::Excluded(from) => *from < sequence,
-            Bound::Unbounded => true,
-        };
-        let before = match to {
-            Bound::Included(to) => sequence <= *to,
-            Bound::Excluded(to) => sequence < *to,
-            Bound::Unbounded => true,
-        };
-        after && before
-    })
+/// Whether a number is in ranges, which PostgreSQL keeps as [from, to).
+pub(super) fn contains<N: PartialOrd>(ranges: &[(Bound<N>, Bound<N>)], number: &N) -> bool {
+    ranges.iter().any(|range| range.contains(number))
 }
 
 #[cfg(test)]
@@ -271,7 +265,7 @@ mod tests {
     #[test]
     fn ranges_hold_what_postgresql_says() {
         let ranges = [(Bound::Included(1), Bound::Excluded(4)), (Bound::Included(6), Bound::Excluded(7))];
-        let held: Vec<i64> = (0..9).filter(|sequence| contains(&ranges, *sequence)).collect();
+        let held: Vec<i64> = (0..9).filter(|sequence| contains(&ranges, sequence)).collect();
         assert_eq!(held, [1, 2, 3, 6]);
     }
 }

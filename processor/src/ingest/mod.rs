@@ -3,6 +3,7 @@
 
 mod check;
 mod commit;
+mod contents;
 
 use std::{sync::Arc, time::Duration};
 

@@ -52,22 +52,57 @@ fn compare(field: &Field, operator: Operator, value: &Literal, columns: &Columns
         return compare_field(Sql::new(*column), field.field_type, operator, value);
     }
     let Some(json) = columns.json else { return Sql::new("false") };
-    let at = |steps: &[String]| Sql::new(format!("({json} #> ")).bind(Bind::Texts(steps.to_vec())).text(")");
+    if let Some(list) = field.in_list {
+        let inner = Field {
+            path: field.path[list..].to_vec(),
+            field_type: field.field_type,
+            in_list: None,
+            ..*field
+        };
+        return Sql::new(format!("EXISTS (SELECT FROM jsonb_array_elements({json} #> "))
+            .bind(Bind::Texts(field.path[..list].to_vec()))
+            .text(") AS item WHERE ")
+            .then(compare_json("item", &inner, exact(operator), value))
+            .text(")");
+    }
+    let found = compare_json(json, field, operator, value);
+    // A field that is not there has its default value, but only where the message
+    // around it is there: a disk has no package version, not an empty one.
+    if *value != Literal::Present && field.path.len() > 2 && field.path[0] == "details" {
+        let around = Sql::new(format!("(({json} #> ")).bind(Bind::Texts(field.path[..2].to_vec()));
+        return around.text(") IS NOT NULL AND ").then(found).text(")");
+    }
+    found
+}
+
+/// A field within JSON. One that is not there has its default value.
+fn compare_json(json: &str, field: &Field, operator: Operator, value: &Literal) -> Sql {
+    let at = || Sql::new(format!("({json} #> ")).bind(Bind::Texts(field.path.clone())).text(")");
     let text = || Sql::new(format!("({json} #>> ")).bind(Bind::Texts(field.path.clone())).text(")");
     if *value == Literal::Present {
-        return at(&field.path).text(" IS NOT NULL");
+        return at().text(" IS NOT NULL");
     }
-    let found = match (field.field_type, value) {
-        (FieldType::Map, Literal::Text(key)) => at(&field.path).text(" ? ").bind(Bind::Text(key.clone())),
+    if field.optional {
+        let typed = match field.field_type {
+            FieldType::Number => text().text("::numeric"),
+            FieldType::Bool => text().text("::boolean"),
+            _ => text(),
+        };
+        let compared = compare_column(typed, operator, value);
+        // What is absent differs from every value.
+        let absent = if operator == Operator::NotEqual { ", true)" } else { ", false)" };
+        return Sql::new("coalesce(").then(compared).text(absent);
+    }
+    match (field.field_type, value) {
+        (FieldType::Map, Literal::Text(key)) => at().text(" ? ").bind(Bind::Text(key.clone())),
         (FieldType::TextList, Literal::Text(item)) => {
             Sql::new("EXISTS (SELECT FROM jsonb_array_elements_text(")
-                .then(at(&field.path))
+                .then(at())
                 .text(") AS item WHERE item LIKE ")
                 .bind(Bind::Text(like(item)))
                 .text(")")
         }
         (FieldType::MapValue, _) => compare_column(text(), operator, value),
-        // A field that is not there has its default value …
         (FieldType::Number, _) => {
             compare_column(Sql::new("coalesce(").then(text()).text("::numeric, 0)"), operator, value)
         }
@@ -84,13 +119,7 @@ fn compare(field: &Field, operator: Operator, value: &Literal, columns: &Columns
             compare_column(Sql::new("coalesce(").then(text()).text(", '')"), exact(operator), &name)
         }
         _ => compare_column(Sql::new("coalesce(").then(text()).text(", '')"), operator, value),
-    };
-    // … but only where the message around it is there: a disk has no package
-    // version, not an empty one.
-    if field.path.len() > 2 && field.path[0] == "details" {
-        return Sql::new("(").then(at(&field.path[..2])).text(" IS NOT NULL AND ").then(found).text(")");
     }
-    found
 }
 
 /// A field with a column of its own. As in the JSON fields, a default value
@@ -190,7 +219,8 @@ mod tests {
 
     #[test]
     fn values_only_travel_as_binds() {
-        let field = Field { path: vec!["managed".into(), "owner".into()], field_type: FieldType::Text };
+        let path = vec!["managed".into(), "owner".into()];
+        let field = Field { path, field_type: FieldType::Text, in_list: None, optional: false };
         let value = Literal::Text("'; DROP TABLE asset; --".to_owned());
         let predicate = Predicate::Compare { field, operator: Operator::Equal, value };
         let columns = Columns { columns: &[], json: Some("attributes"), texts: &[] };

@@ -5,6 +5,7 @@ pub mod asset;
 pub mod dead_letter;
 pub mod event;
 pub mod filter_sql;
+pub mod image;
 pub mod ingest;
 pub mod node;
 pub mod overview;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel::{
     QueryResult, QueryableByName,
-    sql_types::{BigInt, Integer, Nullable, Text, Timestamptz, Uuid as Uid},
+    sql_types::{BigInt, Integer, Nullable, SmallInt, Text, Timestamptz, Uuid as Uid},
 };
 use diesel_async::AsyncPgConnection;
 use uuid::Uuid;
@@ -38,6 +38,8 @@ pub struct NodeRow {
     pub received_sequence: i64,
     #[diesel(sql_type = BigInt)]
     pub active_assets: i64,
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    pub identity_conflict_time: Option<DateTime<Utc>>,
 }
 
 const SELECT: &str = "SELECT node.*, \
@@ -54,6 +56,27 @@ const SELECT: &str = "SELECT node.*, \
 pub async fn get(connection: &mut AsyncPgConnection, uid: Uuid) -> QueryResult<Option<NodeRow>> {
     let query = Sql::new(SELECT).text("WHERE node.uid = ").bind(Bind::Uuid(uid));
     Ok(load(connection, query).await?.pop())
+}
+
+/// How many ACTIVE assets of a kind a node has.
+#[derive(Debug, QueryableByName)]
+#[allow(missing_docs)]
+pub struct NodeKindRow {
+    #[diesel(sql_type = SmallInt)]
+    pub kind: i16,
+    #[diesel(sql_type = BigInt)]
+    pub count: i64,
+}
+
+/// ACTIVE assets of a node by kind.
+///
+/// # Errors
+/// The query fails.
+pub async fn active_kinds(connection: &mut AsyncPgConnection, uid: Uuid) -> QueryResult<Vec<NodeKindRow>> {
+    let query = Sql::new("SELECT kind, count(*) AS count FROM asset WHERE state = 1 AND node_uid = ")
+        .bind(Bind::Uuid(uid))
+        .text(" GROUP BY kind ORDER BY kind");
+    load(connection, query).await
 }
 
 /// Lists nodes by display name and UUID, after a given one.
@@ -89,6 +112,7 @@ pub struct Beat {
     pub last_sequence: i64,
     pub outbox_batches: i64,
     pub held_for_millis: i64,
+    pub identity_conflict: bool,
 }
 
 /// Records heartbeats and that a collector delivered them, by the database's
@@ -113,9 +137,10 @@ pub async fn record_beats_in_txn(
     }
     let upsert = Sql::new(
         "INSERT INTO node (uid, cluster, display_name, stream, agent_version, heartbeat_interval_seconds, \
-         last_sequence, outbox_batches, heartbeat_time, create_time) \
+         last_sequence, outbox_batches, heartbeat_time, identity_conflict_time, create_time) \
          SELECT uid, cluster, display_name, stream, agent_version, heartbeat_interval_seconds, last_sequence, \
-         outbox_batches, clock_timestamp() - make_interval(secs => held_for / 1000.0), clock_timestamp() FROM unnest(",
+         outbox_batches, beat_time, CASE WHEN identity_conflict THEN beat_time END, clock_timestamp() \
+         FROM (SELECT *, clock_timestamp() - make_interval(secs => held_for / 1000.0) AS beat_time FROM unnest(",
     )
     .binds([
         Bind::Uuids(beats.iter().map(|beat| beat.uid).collect()),
@@ -127,15 +152,17 @@ pub async fn record_beats_in_txn(
         Bind::BigInts(beats.iter().map(|beat| beat.last_sequence).collect()),
         Bind::BigInts(beats.iter().map(|beat| beat.outbox_batches).collect()),
         Bind::BigInts(beats.iter().map(|beat| beat.held_for_millis).collect()),
+        Bind::Bools(beats.iter().map(|beat| beat.identity_conflict).collect()),
     ])
     .text(
         ") AS beat (uid, cluster, display_name, stream, agent_version, heartbeat_interval_seconds, \
-         last_sequence, outbox_batches, held_for) ORDER BY uid ON CONFLICT (uid) DO UPDATE SET cluster = excluded.cluster, \
+         last_sequence, outbox_batches, held_for, identity_conflict)) AS beat ORDER BY uid ON CONFLICT (uid) DO UPDATE SET cluster = excluded.cluster, \
          display_name = excluded.display_name, stream = excluded.stream, \
          agent_version = excluded.agent_version, \
          heartbeat_interval_seconds = excluded.heartbeat_interval_seconds, \
          last_sequence = excluded.last_sequence, outbox_batches = excluded.outbox_batches, \
-         heartbeat_time = excluded.heartbeat_time \
+         heartbeat_time = excluded.heartbeat_time, identity_conflict_time = \
+         coalesce(excluded.identity_conflict_time, node.identity_conflict_time) \
          WHERE node.heartbeat_time IS NULL OR excluded.heartbeat_time >= node.heartbeat_time \
          OR node.heartbeat_time > clock_timestamp()",
     );

@@ -33,6 +33,7 @@ pub enum Bind {
     Uuids(Vec<Uuid>),
     MaybeUuids(Vec<Option<Uuid>>),
     ByteStrings(Vec<Option<Vec<u8>>>),
+    Bools(Vec<bool>),
     Jsons(Vec<serde_json::Value>),
     Times(Vec<Option<DateTime<Utc>>>),
 }
@@ -135,6 +136,7 @@ fn push<'b>(out: &mut AstPass<'_, 'b, Pg>, value: &'b Bind) -> QueryResult<()> {
         Bind::Uuids(value) => out.push_bind_param::<Array<diesel::sql_types::Uuid>, _>(value),
         Bind::MaybeUuids(value) => out.push_bind_param::<Array<Nullable<diesel::sql_types::Uuid>>, _>(value),
         Bind::ByteStrings(value) => out.push_bind_param::<Array<Nullable<Bytea>>, _>(value),
+        Bind::Bools(value) => out.push_bind_param::<Array<Bool>, _>(value),
         Bind::Jsons(value) => out.push_bind_param::<Array<Jsonb>, _>(value),
         Bind::Times(value) => out.push_bind_param::<Array<Nullable<Timestamptz>>, _>(value),
     }

@@ -221,3 +221,39 @@ async fn heartbeats_make_nodes_healthy() {
     assert!(asset.last_seen_time.unwrap().seconds >= asset.first_seen_time.unwrap().seconds);
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_agents_with_one_identity_are_told_until_neither_says_so() {
+    let running = Running::start().await;
+    let agent = Agent::new();
+    let beat = async |conflicts: &[(bool, i64)]| {
+        let heartbeats = conflicts.iter().map(|(identity_conflict, held_for)| ReceivedHeartbeat {
+            heartbeat: Some(Heartbeat {
+                schema_version: 1,
+                node: agent.batch(1, Vec::new()).node,
+                stream: agent.stream.to_string(),
+                interval_seconds: 15,
+                digests: vec![contracts::v1::KindDigest { kind: 5, count: 1, sum: vec![0; 16] }],
+                identity_conflict: *identity_conflict,
+                ..Heartbeat::default()
+            }),
+            held_for: Some(prost_types::Duration { seconds: *held_for, nanos: 0 }),
+        });
+        let request =
+            RecordHeartbeatsRequest { collector: "test/1".to_owned(), heartbeats: heartbeats.collect() };
+        running.ingest().record_heartbeats(request).await.unwrap();
+        let nodes = running.nodes().list_nodes(ListNodesRequest::default()).await.unwrap().into_inner().nodes;
+        nodes[0].identity_conflict
+    };
+    assert!(!beat(&[(false, 0)]).await);
+    // The one that knows is heard first, in one call and in two.
+    assert!(beat(&[(true, 1), (false, 0)]).await);
+    assert!(beat(&[(false, 0), (true, 1)]).await);
+    assert!(beat(&[(false, 0)]).await);
+    let database = running.database.connect().await;
+    let age = "UPDATE node SET identity_conflict_time = identity_conflict_time - interval '46 s'";
+    database.execute(age, &[]).await.unwrap();
+    assert!(!beat(&[(false, 0)]).await);
+    assert!(beat(&[(true, 0)]).await);
+    running.stop().await;
+}

@@ -5,5 +5,7 @@
 mod assets;
 mod bad_input;
 mod events;
+mod images;
 mod ingest;
+mod kinds;
 mod running;

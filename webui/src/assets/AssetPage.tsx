@@ -7,13 +7,16 @@ import { Age, Moment } from "../format/Time";
 import { FreshnessNote } from "../freshness/FreshnessNote";
 import { QueryView } from "../freshness/QueryView";
 import type { Asset } from "../gen/assettrack/v1/asset_pb";
+import { AssetKind } from "../gen/assettrack/v1/kind_pb";
 import { KindTag, StateBadge } from "../shell/Badge";
 import { Crumb } from "../shell/Crumb";
 import { Page } from "../shell/Page";
 import { DeleteRecord } from "./DeleteRecord";
 import { FactList } from "./FactList";
+import { ImagePackages } from "./ImagePackages";
 import { ManagedPanel } from "./ManagedPanel";
 import { ASSET_EVERY_MS, useAsset } from "./queries";
+import { Relations } from "./Relations";
 import { Revisions } from "./Revisions";
 import { seenOf } from "./revisionDiff";
 import { assetsPath } from "./search";
@@ -69,7 +72,9 @@ function Content({ asset }: { asset: Asset }) {
       <div className="columns">
         <div>
           <Observed asset={asset} />
+          <Relations asset={asset} />
           <Revisions asset={asset} />
+          {asset.kind === AssetKind.CONTAINER_IMAGE && <ImagePackages asset={asset} />}
         </div>
         <div>
           <ManagedPanel asset={asset} />

@@ -3,7 +3,8 @@ import { Link } from "react-router";
 import { curl, grpcurl } from "../calls/commands";
 import { CopyCalls } from "../calls/CopyCalls";
 import { isCode, problemOf } from "../errors/problem";
-import { KINDS, kindName, stateName } from "../format/names";
+import { KIND_GROUPS } from "../format/kinds";
+import { kindName, stateName } from "../format/names";
 import { count } from "../format/number";
 import { FreshnessNote } from "../freshness/FreshnessNote";
 import { QueryView } from "../freshness/QueryView";
@@ -28,6 +29,8 @@ const EXAMPLES = [
   ["kind=LISTENING_SOCKET AND details.listening_socket.port<1024", "privileged ports"],
   ['state=REMOVED AND update_time>"2026-11-01T00:00:00Z"', "gone since then"],
   ["managed.lifecycle=RETIRED AND state=ACTIVE", "retired, and still there"],
+  ['kind=CERTIFICATE AND details.certificate.not_after_time<"2027-01-01T00:00:00Z"', "ends before"],
+  ['kind=CONTAINER AND details.container.image:"*nginx*"', "containers by image"],
   ["managed.labels.env=prod", "by label"],
 ] as const;
 
@@ -110,13 +113,18 @@ function Facets({ search, onChange }: FacetsProps) {
           chosen={search.kind === undefined}
           onChoose={() => onChange({ kind: undefined })}
         />
-        {KINDS.map((kind) => (
-          <Choice
-            key={kind}
-            text={kindName(kind)}
-            chosen={search.kind === kind}
-            onChoose={() => onChange({ kind })}
-          />
+        {KIND_GROUPS.map(({ label, kinds }) => (
+          <span key={label} className="choice-group">
+            <span className="faint">{label}</span>
+            {kinds.map((kind) => (
+              <Choice
+                key={kind}
+                text={kindName(kind)}
+                chosen={search.kind === kind}
+                onChoose={() => onChange({ kind })}
+              />
+            ))}
+          </span>
         ))}
       </fieldset>
       <fieldset>

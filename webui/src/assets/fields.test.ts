@@ -3,6 +3,8 @@ import { expect, test } from "vitest";
 import {
   DiskDetailsSchema,
   ListeningSocketDetailsSchema,
+  MemoryModuleDetailsSchema,
+  PciDeviceDetailsSchema,
 } from "../gen/assettrack/v1/details_pb";
 import { factsOf, labelOf } from "./fields";
 
@@ -26,13 +28,16 @@ test("every field of a kind is there, by descriptor", () => {
   expect(values.get("rotational")).toMatchObject({ text: "no" });
   expect(values.get("partitions")).toEqual({
     type: "table",
-    columns: ["Device", "Number", "Start", "Size"],
+    columns: ["Device", "Number", "Start", "Size", "Read only", "UUID", "Name"],
     rows: [
       [
         { text: "sda1", exact: "sda1" },
         { text: "1", exact: "1" },
         { text: "1 MiB", exact: "1,048,576 B" },
         { text: "1 GiB", exact: "1,073,741,824 B" },
+        { text: "no", exact: "no" },
+        { text: "", exact: "" },
+        { text: "", exact: "" },
       ],
     ],
   });
@@ -46,6 +51,31 @@ test("a zero is a value where it says something", () => {
 });
 
 test.each([
+  [{ numaNode: 0 }, { type: "text", text: "0" }],
+  [{}, { type: "none" }],
+])("an optional zero is a value, and an unset one is none: %o", (init, expected) => {
+  const facts = factsOf(PciDeviceDetailsSchema, create(PciDeviceDetailsSchema, init));
+  expect(facts.find(({ field }) => field === "numa_node")?.value).toMatchObject(expected);
+});
+
+test("rates have their unit, and none if they are not told", () => {
+  const facts = factsOf(
+    MemoryModuleDetailsSchema,
+    create(MemoryModuleDetailsSchema, { speedMts: 3200 }),
+  );
+  expect(facts.find(({ field }) => field === "speed_mts")?.value).toMatchObject({ text: "3,200 MT/s" });
+  expect(facts.find(({ field }) => field === "configured_speed_mts")?.value).toEqual({ type: "none" });
+});
+
+test.each([
+  ["max_mhz", "Max clock"],
+  ["configured_speed_mts", "Configured speed"],
+  ["fingerprint_sha256", "Fingerprint SHA-256"],
+  ["is_ca", "Is CA"],
+  ["numa_node", "NUMA node"],
+  ["pci_slot", "PCI slot"],
+  ["kubernetes_node_name", "Kubernetes node name"],
+  ["selinux", "SELinux"],
   ["cpu_model", "CPU model"],
   ["memory_bytes", "Memory"],
   ["boot_time", "Boot"],

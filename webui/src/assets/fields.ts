@@ -1,7 +1,7 @@
 // Messages by their descriptors, so that a new field or kind needs no code here.
 import { type DescField, type DescMessage, isMessage, type Message, ScalarType } from "@bufbuild/protobuf";
 import { reflect, type ReflectMessage } from "@bufbuild/protobuf/reflect";
-import { type Timestamp, timestampDate, TimestampSchema } from "@bufbuild/protobuf/wkt";
+import { FeatureSet_FieldPresence, type Timestamp, timestampDate, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { localDateTime } from "../format/time";
 import { bytes, count } from "../format/number";
 
@@ -41,6 +41,9 @@ function valueOf(message: ReflectMessage, field: DescField): FactValue {
   switch (field.fieldKind) {
     case "scalar":
     case "enum":
+      if (field.presence === FeatureSet_FieldPresence.EXPLICIT && !message.isSet(field)) {
+        return { type: "none" };
+      }
       return scalarOf(field, message.get(field));
     case "message": {
       const inner = message.isSet(field) ? message.get(field).message : undefined;
@@ -75,6 +78,13 @@ function tableOf(messages: ReflectMessage[]): { columns: string[]; rows: Cell[][
   };
 }
 
+/** Units of rates by the end of the field's name. */
+const RATES = [
+  ["_mbps", "Mbit/s"],
+  ["_mhz", "MHz"],
+  ["_mts", "MT/s"],
+] as const;
+
 /** What an empty, zero or false value says depends on the field. */
 function scalarOf(field: DescField, value: unknown): FactValue {
   if (value === "" || value === undefined || value === null) {
@@ -91,10 +101,12 @@ function scalarOf(field: DescField, value: unknown): FactValue {
     // Sizes and speeds of 0 mean that they cannot be told.
     if (field.name.endsWith("_bytes")) {
       const exact = `${count(value)} B`;
-      return value === 0n ? { type: "none" } : { type: "text", text: bytes(value), exact };
+      return Number(value) === 0 ? { type: "none" } : { type: "text", text: bytes(value), exact };
     }
-    if (field.name.endsWith("_mbps")) {
-      return value === 0n ? { type: "none" } : plain(`${count(value)} Mbit/s`);
+    for (const [suffix, unit] of RATES) {
+      if (field.name.endsWith(suffix)) {
+        return Number(value) === 0 ? { type: "none" } : plain(`${count(value)} ${unit}`);
+      }
     }
     return plain(String(value));
   }
@@ -134,15 +146,25 @@ export function itemsOf(value: FactValue): string[] {
   }
 }
 
-const UNIT = /_(bytes|mbps|time)$/;
-const ACRONYMS = new Set(["cpu", "id", "mac", "mtu", "os", "uid", "wwn"]);
+const UNIT = /_(bytes|mbps|mts|time)$/;
+const ACRONYMS = new Set(
+  "ca cpu dns ecc gid id iommu mac mtu numa os pci raid sku tpm uid usb uuid vlan wwn".split(" "),
+);
+/** Words that are written otherwise. */
+const SPELLED = new Map([
+  ["apparmor", "AppArmor"],
+  ["kubernetes", "Kubernetes"],
+  ["mhz", "clock"],
+  ["selinux", "SELinux"],
+  ["sha256", "SHA-256"],
+]);
 
 /** `cpu_model` → `CPU model`, `memory_bytes` → `Memory`. */
 export function labelOf(fieldName: string): string {
   const words = fieldName
     .replace(UNIT, "")
     .split("_")
-    .map((word) => (ACRONYMS.has(word) ? word.toUpperCase() : word));
+    .map((word) => SPELLED.get(word) ?? (ACRONYMS.has(word) ? word.toUpperCase() : word));
   const label = words.join(" ");
   return label.charAt(0).toUpperCase() + label.slice(1);
 }

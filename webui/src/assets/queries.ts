@@ -15,11 +15,14 @@ import type {
 
 const ASSETS_PAGE = 100;
 const REVISIONS_PAGE = 25;
+const PACKAGES_PAGE = 100;
 
 /** How often an open asset is read again, in milliseconds. */
 export const ASSET_EVERY_MS = 5_000;
 /** How often a list is read again while it is short, in milliseconds. */
 export const LIST_EVERY_MS = 10_000;
+/** How often the packages in an image are read again: they seldom change. */
+const PACKAGES_EVERY_MS = 30_000;
 /** A list of more pages than this does not refresh by itself. */
 const LIVE_PAGES = 3;
 
@@ -28,6 +31,7 @@ const keys = {
   list: (filter: string, showDeleted: boolean) =>
     [...keys.all, "list", filter, showDeleted] as const,
   one: (name: string) => [...keys.all, "one", name] as const,
+  packages: (name: string) => [...keys.all, "packages", name] as const,
   revisions: (name: string, newest: string) => [...keys.all, "revisions", name, newest] as const,
 };
 
@@ -82,6 +86,24 @@ export function useRevisions(name: string, newest: bigint) {
     placeholderData: keepPreviousData,
     // A revision never changes; a new one is a new key.
     staleTime: Number.POSITIVE_INFINITY,
+  });
+}
+
+/** Packages in a container image, page by page. */
+export function useImagePackages(name: string) {
+  const { images } = useApi();
+  return useInfiniteQuery({
+    queryKey: keys.packages(name),
+    queryFn: ({ pageParam, signal }) =>
+      images.listImagePackages(
+        { parent: name, pageSize: PACKAGES_PAGE, pageToken: pageParam },
+        { signal },
+      ),
+    initialPageParam: "",
+    getNextPageParam: (last) => last.nextPageToken || undefined,
+    // They may be read later, or better.
+    refetchInterval: ({ state }) =>
+      isLive(state.data?.pages.length ?? 0) ? PACKAGES_EVERY_MS : false,
   });
 }
 

@@ -1,7 +1,7 @@
 import { type Asset, ManagedFieldsSchema } from "../gen/assettrack/v1/asset_pb";
 import { type AssetDetails, AssetDetailsSchema } from "../gen/assettrack/v1/details_pb";
 import { itemsOf, type Fact, factsOf } from "./fields";
-import { stateName } from "../format/names";
+import { kindName, relationPhrase, stateName } from "../format/names";
 import { localDateTime, millis } from "../format/time";
 
 /** A field of an asset that differs between two revisions. */
@@ -63,6 +63,13 @@ function leavesOf(asset: Asset): Map<string, Leaf> {
   for (const fact of seen?.facts ?? []) {
     leaves.set(`details.${seen?.field}.${fact.field}`, leafOf(fact));
   }
+  const relations = asset.details?.relations ?? [];
+  leaves.set("details.relations", {
+    items: relations.map(
+      ({ type, kind, naturalKey }) => `${relationPhrase(type)} ${kindName(kind)} ${naturalKey}`,
+    ),
+    list: true,
+  });
   if (asset.managed) {
     for (const fact of factsOf(ManagedFieldsSchema, asset.managed)) {
       if (fact.field !== "labels") {

@@ -3,7 +3,8 @@ import { useState } from "react";
 import { curl, grpcurl } from "../calls/commands";
 import { CopyCalls } from "../calls/CopyCalls";
 import { isCode, problemOf } from "../errors/problem";
-import { EVENT_TYPES, eventTypeName, eventTypeOf, KINDS, kindName, kindOf } from "../format/names";
+import { KIND_GROUPS } from "../format/kinds";
+import { EVENT_TYPES, eventTypeName, eventTypeOf, kindName, kindOf } from "../format/names";
 import { count } from "../format/number";
 import { FreshnessNote } from "../freshness/FreshnessNote";
 import { QueryView } from "../freshness/QueryView";
@@ -70,8 +71,12 @@ export default function EventsPage() {
             onChange={(event) => change({ kind: kindOf(event.target.value) })}
           >
             <option value="">all</option>
-            {KINDS.map((kind) => (
-              <option key={kind}>{kindName(kind)}</option>
+            {KIND_GROUPS.map(({ label, kinds }) => (
+              <optgroup key={label} label={label}>
+                {kinds.map((kind) => (
+                  <option key={kind}>{kindName(kind)}</option>
+                ))}
+              </optgroup>
             ))}
           </select>
         </label>

@@ -2,6 +2,7 @@ import { AssetState, Lifecycle } from "../gen/assettrack/v1/asset_pb";
 import { AssetKind } from "../gen/assettrack/v1/kind_pb";
 import { CollectorState } from "../gen/assettrack/v1/collector_service_pb";
 import { EventType } from "../gen/assettrack/v1/event_pb";
+import { RelationType } from "../gen/assettrack/v1/details_pb";
 import { NodeHealth } from "../gen/assettrack/v1/node_service_pb";
 
 // Enum values in their short form, `PACKAGE` and not `ASSET_KIND_PACKAGE`: as
@@ -14,6 +15,12 @@ export const eventTypeName = (type: EventType): string => EventType[type] ?? Str
 export const healthName = (health: NodeHealth): string => NodeHealth[health] ?? String(health);
 export const collectorStateName = (state: CollectorState): string =>
   CollectorState[state] ?? String(state);
+
+/** `PART_OF` → `Part of`. */
+export function relationPhrase(type: RelationType): string {
+  const words = (RelationType[type] ?? "RELATED_TO").replaceAll("_", " ").toLowerCase();
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
 
 function valuesOf<E extends number>(type: Record<string, E | string>): E[] {
   const values: E[] = [];

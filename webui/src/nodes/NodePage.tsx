@@ -10,7 +10,8 @@ import { isCode } from "../errors/problem";
 import { EventTable } from "../events/EventTable";
 import { eventsPath } from "../events/search";
 import { useNewestEvents } from "../events/queries";
-import { KINDS, kindName, resourceId } from "../format/names";
+import { grouped } from "../format/kinds";
+import { kindName, resourceId } from "../format/names";
 import { count } from "../format/number";
 import { Age, Moment } from "../format/Time";
 import { FreshnessNote } from "../freshness/FreshnessNote";
@@ -19,7 +20,7 @@ import { AssetState } from "../gen/assettrack/v1/asset_pb";
 import { AssetKind } from "../gen/assettrack/v1/kind_pb";
 import { type Node, NodeHealth } from "../gen/assettrack/v1/node_service_pb";
 import { quote } from "../search/words";
-import { HealthBadge } from "../shell/Badge";
+import { ConflictBadge, HealthBadge } from "../shell/Badge";
 import { Crumb } from "../shell/Crumb";
 import { Page } from "../shell/Page";
 import { backlog } from "./backlog";
@@ -46,7 +47,8 @@ export default function NodePage() {
         node && (
           <>
             <Crumb to="/nodes">Nodes</Crumb>
-            {node.displayName || id} <HealthBadge health={node.health} />
+            {node.displayName || id} <HealthBadge health={node.health} />{" "}
+            {node.identityConflict && <ConflictBadge />}
           </>
         )
       }
@@ -64,6 +66,7 @@ function Content({ node }: { node: Node }) {
   return (
     <>
       <HealthNote node={node} />
+      {node.identityConflict && <ConflictNote />}
       <div className="columns">
         <div>
           <Machine node={node} />
@@ -104,6 +107,16 @@ function HealthNote({ node }: { node: Node }) {
   return null;
 }
 
+function ConflictNote() {
+  return (
+    <p className="problem" role="alert">
+      Two agents speak under the identity of this node, as after a machine was cloned with its
+      machine ID. What is recorded here mixes both. Give one of them another machine ID, or set its{" "}
+      <code>--machine-id</code>.
+    </p>
+  );
+}
+
 function Machine({ node }: { node: Node }) {
   const query = useAsset(node.asset);
   return (
@@ -118,7 +131,7 @@ function Machine({ node }: { node: Node }) {
         <p className="empty">The agent has not described the machine yet.</p>
       ) : (
         <QueryView query={query} what="The machine could not be read">
-          {(asset) => <FactList facts={seenOf(asset.details)?.facts ?? []} />}
+          {(asset) => <FactList facts={seenOf(asset.details)?.facts ?? []} setOnly />}
         </QueryView>
       )}
     </section>
@@ -184,28 +197,48 @@ function Agent({ node }: { node: Node }) {
   );
 }
 
-/** Kinds that an agent reports beside the machine itself. */
-const ON_NODE = KINDS.filter((kind) => kind !== AssetKind.NODE && kind !== AssetKind.CUSTOM);
-
 function KindLinks({ node }: { node: Node }) {
   const id = resourceId(node.name);
+  // The machine itself has its own panel.
+  const counts = new Map(
+    node.activeKinds
+      .filter(({ kind }) => kind !== AssetKind.NODE)
+      .map(({ kind, count: assets }) => [kind, assets]),
+  );
   return (
-    <section className="panel">
+    <section className="panel" aria-label="Assets">
       <h2>
         Assets{" "}
         <Link className="head-link" to={assetsPath({ node: id, state: AssetState.ACTIVE })}>
           {count(node.activeAssets)} active
         </Link>
       </h2>
-      <ul className="kind-links">
-        {ON_NODE.map((kind) => (
-          <li key={kind}>
-            <Link className="kind" to={assetsPath({ node: id, kind, state: AssetState.ACTIVE })}>
-              {kindName(kind)}
-            </Link>
-          </li>
-        ))}
-      </ul>
+      {counts.size === 0 ? (
+        <p className="empty">The agent has reported none yet.</p>
+      ) : (
+        <dl className="facts kind-counts">
+          {grouped([...counts.keys()]).map(({ label, kinds }) => (
+            <div key={label}>
+              <dt>{label}</dt>
+              <dd>
+                <ul className="kind-links">
+                  {kinds.map((kind) => (
+                    <li key={kind}>
+                      <Link
+                        className="kind"
+                        to={assetsPath({ node: id, kind, state: AssetState.ACTIVE })}
+                      >
+                        {kindName(kind)}
+                      </Link>{" "}
+                      <span className="num faint">{count(counts.get(kind) ?? 0n)}</span>
+                    </li>
+                  ))}
+                </ul>
+              </dd>
+            </div>
+          ))}
+        </dl>
+      )}
     </section>
   );
 }

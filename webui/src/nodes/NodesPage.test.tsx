@@ -17,7 +17,8 @@ test("a failed refresh says so, keeps the old rows, and heals", async () => {
             "x-request-id": "request-7",
           });
         }
-        const nodes = [{ name: "nodes/1", displayName: "node-1", health: NodeHealth.HEALTHY }];
+        const [name, displayName, health] = ["nodes/1", "node-1", NodeHealth.HEALTHY];
+        const nodes = [{ name, displayName, health, identityConflict: true }];
         return { nodes };
       },
     });
@@ -25,6 +26,7 @@ test("a failed refresh says so, keeps the old rows, and heals", async () => {
   renderAt(<NodesPage />, "/nodes", "/nodes", transport);
   await screen.findByRole("link", { name: "node-1" });
   expect(screen.getByText(/^Updated/)).toBeTruthy();
+  expect(screen.getByText("IDENTITY CONFLICT")).toBeTruthy();
 
   failing = true;
   await user.click(screen.getByRole("button", { name: "Refresh" }));

@@ -6,7 +6,7 @@ import { count } from "../format/number";
 import { FreshnessNote } from "../freshness/FreshnessNote";
 import { QueryView } from "../freshness/QueryView";
 import type { Node } from "../gen/assettrack/v1/node_service_pb";
-import { HealthBadge } from "../shell/Badge";
+import { ConflictBadge, HealthBadge } from "../shell/Badge";
 import { LoadMore } from "../shell/LoadMore";
 import { Page } from "../shell/Page";
 import { backlog } from "./backlog";
@@ -76,7 +76,7 @@ function NodeTable({ nodes }: { nodes: readonly Node[] }) {
                 <Link to={`/${node.name}`}>{node.displayName || resourceId(node.name)}</Link>
               </th>
               <td>
-                <HealthBadge health={node.health} />
+                <HealthBadge health={node.health} /> {node.identityConflict && <ConflictBadge />}
               </td>
               <td>
                 <Age at={node.lastHeartbeatTime} />

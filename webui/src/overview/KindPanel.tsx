@@ -6,6 +6,7 @@ import { Moment } from "../format/Time";
 import { AssetState } from "../gen/assettrack/v1/asset_pb";
 import type { KindCount } from "../gen/assettrack/v1/overview_service_pb";
 import { KindTag } from "../shell/Badge";
+import { grouped } from "../format/kinds";
 import { kindRows } from "./rollup";
 
 interface Props {
@@ -17,6 +18,7 @@ interface Props {
 /** Assets by kind and state; every number leads to what it counts. */
 export function KindPanel({ counts, measured }: Props) {
   const rows = kindRows(counts);
+  const groups = grouped(rows.map(({ kind }) => kind));
   return (
     <section className="panel" aria-label="Assets by kind">
       <h2>
@@ -45,8 +47,14 @@ export function KindPanel({ counts, measured }: Props) {
               </th>
             </tr>
           </thead>
-          <tbody>
-            {rows.map(({ kind, active, removed, recorded }) => (
+          {groups.map(({ label, kinds }) => (
+          <tbody key={label}>
+            <tr className="group">
+              <th scope="rowgroup" colSpan={4}>
+                {label}
+              </th>
+            </tr>
+            {rows.filter(({ kind }) => kinds.includes(kind)).map(({ kind, active, removed, recorded }) => (
               <tr key={kind}>
                 <th scope="row">
                   <Link to={assetsPath({ kind })}>
@@ -65,6 +73,7 @@ export function KindPanel({ counts, measured }: Props) {
               </tr>
             ))}
           </tbody>
+          ))}
         </table>
       )}
     </section>

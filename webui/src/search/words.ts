@@ -43,6 +43,11 @@ export function quote(text: string): string {
   return `"${text.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
 }
 
+/** The same for one that is compared as it is: an asterisk stands for itself. */
+export function quoteExact(text: string): string {
+  return quote(text).replaceAll("*", String.raw`\*`);
+}
+
 /** The filter for what was typed: itself, or all of its words. */
 export function filterOfText(text: string): string {
   const trimmed = text.trim();

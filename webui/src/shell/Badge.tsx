@@ -48,6 +48,11 @@ export function HealthBadge({ health }: { health: NodeHealth }) {
   return <Badge tone={HEALTH_TONE[health] ?? "plain"} text={healthName(health)} />;
 }
 
+/** Two agents speak under one identity. */
+export function ConflictBadge() {
+  return <Badge tone="bad" text="IDENTITY CONFLICT" />;
+}
+
 const EVENT_TONE: Record<EventType, Tone> = {
   [EventType.UNSPECIFIED]: "plain",
   [EventType.APPEARED]: "good",

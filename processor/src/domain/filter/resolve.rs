@@ -51,6 +51,12 @@ pub struct Field {
     pub path: Vec<String>,
     /// Its type.
     pub field_type: FieldType,
+    /// How many parts of the path lead to a list of messages, of which one has to
+    /// fit.
+    pub in_list: Option<usize>,
+    /// Whether it may be absent, which is not the same as having its default
+    /// value.
+    pub optional: bool,
 }
 
 /// Type of a field.
@@ -125,6 +131,15 @@ fn compare(
 
 fn check_operator(path: &[Segment], field: &Field, operator: Operator) -> Result<(), FilterError> {
     use FieldType::{Bool, Enum, Map, Message, Name, TextList};
+    let name = field.path.join(".");
+    if let Some(list) = field.in_list
+        && (operator != Operator::Has || matches!(field.field_type, Message | Map))
+    {
+        let (list, allowed) =
+            (field.path[..list].join("."), if field.field_type == Message { "`:*`" } else { "`:`" });
+        let problem = format!("`{list}` is a list, so `{name}` can be compared by {allowed} alone");
+        return Err(FilterError::new(path[0].position, problem));
+    }
     let ordered = !matches!(operator, Operator::Equal | Operator::NotEqual | Operator::Has);
     let refused = match field.field_type {
         Bool | Enum | Name => ordered,
@@ -140,7 +155,6 @@ fn check_operator(path: &[Segment], field: &Field, operator: Operator) -> Result
         Map | TextList => "`:`",
         _ => "`:*`",
     };
-    let name = field.path.join(".");
     Err(FilterError::new(path[0].position, format!("`{name}` can be compared by {allowed} alone")))
 }
 
@@ -148,6 +162,7 @@ fn check_operator(path: &[Segment], field: &Field, operator: Operator) -> Result
 fn field(path: &[Segment], schema: &Schema) -> Result<(Field, Option<FieldDescriptor>), FilterError> {
     let mut message = schema.message.clone();
     let mut names: Vec<String> = Vec::new();
+    let mut in_list = None;
     for (index, segment) in path.iter().enumerate() {
         let found = message
             .get_field_by_name(&segment.text)
@@ -162,10 +177,16 @@ fn field(path: &[Segment], schema: &Schema) -> Result<(Field, Option<FieldDescri
             return map(names, rest, found);
         }
         match (found.kind(), rest.is_empty()) {
-            (Kind::Message(inner), false) if !found.is_list() && !is_time(&inner) => message = inner,
-            (_, true) => {
+            (Kind::Message(inner), false) if !is_time(&inner) && (in_list.is_none() || !found.is_list()) => {
+                if found.is_list() {
+                    in_list = Some(names.len());
+                }
+                message = inner;
+            }
+            (kind, true) => {
                 let field_type = field_type(&names, &found, schema);
-                return Ok((Field { path: names, field_type }, Some(found)));
+                let optional = found.supports_presence() && !matches!(kind, Kind::Message(_));
+                return Ok((Field { path: names, field_type, in_list, optional }, Some(found)));
             }
             (_, false) => {
                 let problem = format!("`{}` has no fields of its own", names.join("."));
@@ -182,12 +203,13 @@ fn map(
     found: FieldDescriptor,
 ) -> Result<(Field, Option<FieldDescriptor>), FilterError> {
     if rest.is_empty() {
-        return Ok((Field { path: names, field_type: FieldType::Map }, Some(found)));
+        let field = Field { path: names, field_type: FieldType::Map, in_list: None, optional: false };
+        return Ok((field, Some(found)));
     }
     // Keys may hold dots: what follows the map is the key.
     let key: Vec<&str> = rest.iter().map(|segment| segment.text.as_str()).collect();
     names.push(key.join("."));
-    Ok((Field { path: names, field_type: FieldType::MapValue }, None))
+    Ok((Field { path: names, field_type: FieldType::MapValue, in_list: None, optional: false }, None))
 }
 
 fn unknown(segment: &Segment, names: &[String], message: &MessageDescriptor, schema: &Schema) -> FilterError {
@@ -323,6 +345,15 @@ mod tests {
         assert_eq!(one("details.disk.size_bytes>5").1, FieldType::Number);
         assert_eq!(one("details.disk.rotational=true").2, Literal::Bool(true));
         assert_eq!(one("details.filesystem.options:ro").1, FieldType::TextList);
+        assert_eq!(one("details.container.image:nginx").1, FieldType::Text);
+        assert_eq!(one("details.user.sudoers:alice").1, FieldType::TextList);
+        assert_eq!(one("details.certificate.notAfterTime<2027-01-01T00:00:00Z").1, FieldType::Time);
+        assert_eq!(one("details.pci_device.numa_node=0").2, Literal::Number(0));
+        assert_eq!(one("details.relations:*").1, FieldType::Message);
+        let related = one("details.relations.kind:DISK");
+        assert_eq!(related.0, "details/relations/kind");
+        assert_eq!(related.2, Literal::Enum(2, "ASSET_KIND_DISK".to_owned()));
+        assert_eq!(one("details.processor.caches.level:3").2, Literal::Number(3));
         assert_eq!(one("managed.labels.a.b/c=x").0, "managed/labels/a.b/c");
         assert_eq!(one("managed.labels:env").1, FieldType::Map);
         assert_eq!(one("managed.owner:*").2, Literal::Present);
@@ -347,6 +378,29 @@ mod tests {
             ("details=x", 0, "by `:*` alone"),
             ("kind.x=1", 5, "has no fields of its own"),
             ("details.disk.rotational=yes", 24, "not true or false"),
+            (
+                "details.contaner.image:x",
+                8,
+                "there is no field `contaner` in `details`; there are accelerator, board,",
+            ),
+            (
+                "details.container.imag:x",
+                18,
+                "there is no field `imag` in `details.container`; there are container,",
+            ),
+            (
+                "details.relations.kind=DISK",
+                0,
+                "`details.relations` is a list, so `details.relations.kind` can be compared by `:` alone",
+            ),
+            (
+                "details.relations.knd:DISK",
+                18,
+                "there is no field `knd` in `details.relations`; there are kind, natural_key, type",
+            ),
+            ("details.relations.kind:DISC", 23, "`DISC` is not one of NODE, DISK"),
+            ("details.relations=x", 0, "by `:*` alone"),
+            ("details.pod.pod.x=1", 16, "`details.pod.pod` has no fields of its own"),
         ] {
             let error = read(text, &schema()).unwrap_err();
             assert!(error.problem.contains(problem), "{text}: {error}");

@@ -91,7 +91,9 @@ export type ListAssetsRequest = Message<"assettrack.v1.ListAssetsRequest"> & {
    * managed.location, managed.labels.KEY, and details.* by path. Operators
    * = != < <= > >= : with AND, OR, NOT and parentheses; `*` in a quoted value
    * stands for any text; a bare word is looked for in display_name,
-   * natural_key and node_display_name. At most 8,192 bytes and 100 terms.
+   * natural_key and node_display_name. `:` on a field within a list of
+   * messages, such as `details.relations.natural_key:"x"`, asks whether one of
+   * them has this value. At most 8,192 bytes and 100 terms.
    * Example: `kind=PACKAGE AND details.package.version:"3.0*"`.
    *
    * @generated from field: string filter = 3;

@@ -131,7 +131,7 @@ export const EventBatchSchema: GenMessage<EventBatch> = /*@__PURE__*/
  */
 export type ImageContent = Message<"assettrack.v1.ImageContent"> & {
   /**
-   * Digest of the image: the natural key of its asset. At most 4,096 bytes.
+   * Digest of the image: the natural key of its asset. 1 to 4,096 bytes.
    *
    * @generated from field: string image_digest = 1;
    */
@@ -153,7 +153,8 @@ export type ImageContent = Message<"assettrack.v1.ImageContent"> & {
   part: number;
 
   /**
-   * Parts of the whole list; one, and empty, for an image without packages.
+   * Parts of the whole list, at most 1,000; one, and empty, for an image without
+   * packages.
    *
    * @generated from field: uint32 parts = 4;
    */
@@ -353,8 +354,8 @@ export type Heartbeat = Message<"assettrack.v1.Heartbeat"> & {
   outboxBytes: bigint;
 
   /**
-   * Digest of each kind as of `last_sequence`; a kind without one has never
-   * been scanned in this stream.
+   * Digest of each kind as of `last_sequence`, at most 64; a kind without one
+   * has never been scanned in this stream.
    *
    * @generated from field: repeated assettrack.v1.KindDigest digests = 9;
    */

@@ -6,6 +6,8 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { AssetKind } from "./kind_pb";
+import { file_assettrack_v1_kind } from "./kind_pb";
 import { file_assettrack_v1_options } from "./options_pb";
 import { file_google_api_annotations } from "../../google/api/annotations_pb";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
@@ -16,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file assettrack/v1/node_service.proto.
  */
 export const file_assettrack_v1_node_service: GenFile = /*@__PURE__*/
-  fileDesc("CiBhc3NldHRyYWNrL3YxL25vZGVfc2VydmljZS5wcm90bxINYXNzZXR0cmFjay52MSKLAwoETm9kZRIMCgRuYW1lGAEgASgJEhQKDGRpc3BsYXlfbmFtZRgCIAEoCRIPCgdjbHVzdGVyGAMgASgJEg0KBWFzc2V0GAQgASgJEikKBmhlYWx0aBgFIAEoDjIZLmFzc2V0dHJhY2sudjEuTm9kZUhlYWx0aBI3ChNsYXN0X2hlYXJ0YmVhdF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIiChpoZWFydGJlYXRfaW50ZXJ2YWxfc2Vjb25kcxgHIAEoDRIVCg1hZ2VudF92ZXJzaW9uGAggASgJEg4KBnN0cmVhbRgJIAEoCRIVCg1sYXN0X3NlcXVlbmNlGAogASgDEhkKEXJlY2VpdmVkX3NlcXVlbmNlGAsgASgDEhYKDm91dGJveF9iYXRjaGVzGAwgASgEEi8KC2NyZWF0ZV90aW1lGA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCg1hY3RpdmVfYXNzZXRzGA4gASgDIh4KDkdldE5vZGVSZXF1ZXN0EgwKBG5hbWUYASABKAkiOQoQTGlzdE5vZGVzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJQChFMaXN0Tm9kZXNSZXNwb25zZRIiCgVub2RlcxgBIAMoCzITLmFzc2V0dHJhY2sudjEuTm9kZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkqcgoKTm9kZUhlYWx0aBIbChdOT0RFX0hFQUxUSF9VTlNQRUNJRklFRBAAEhcKE05PREVfSEVBTFRIX0hFQUxUSFkQARIVChFOT0RFX0hFQUxUSF9TVEFMRRACEhcKE05PREVfSEVBTFRIX1VOS05PV04QAzLRAQoLTm9kZVNlcnZpY2USWQoHR2V0Tm9kZRIdLmFzc2V0dHJhY2sudjEuR2V0Tm9kZVJlcXVlc3QaEy5hc3NldHRyYWNrLnYxLk5vZGUiGoLT5JMCFBISL3YxL3tuYW1lPW5vZGVzLyp9EmEKCUxpc3ROb2RlcxIfLmFzc2V0dHJhY2sudjEuTGlzdE5vZGVzUmVxdWVzdBogLmFzc2V0dHJhY2sudjEuTGlzdE5vZGVzUmVzcG9uc2UiEYLT5JMCCxIJL3YxL25vZGVzGgSouxgBYgZwcm90bzM", [file_assettrack_v1_options, file_google_api_annotations, file_google_protobuf_timestamp]);
+  fileDesc("CiBhc3NldHRyYWNrL3YxL25vZGVfc2VydmljZS5wcm90bxINYXNzZXR0cmFjay52MSLaAwoETm9kZRIMCgRuYW1lGAEgASgJEhQKDGRpc3BsYXlfbmFtZRgCIAEoCRIPCgdjbHVzdGVyGAMgASgJEg0KBWFzc2V0GAQgASgJEikKBmhlYWx0aBgFIAEoDjIZLmFzc2V0dHJhY2sudjEuTm9kZUhlYWx0aBI3ChNsYXN0X2hlYXJ0YmVhdF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIiChpoZWFydGJlYXRfaW50ZXJ2YWxfc2Vjb25kcxgHIAEoDRIVCg1hZ2VudF92ZXJzaW9uGAggASgJEg4KBnN0cmVhbRgJIAEoCRIVCg1sYXN0X3NlcXVlbmNlGAogASgDEhkKEXJlY2VpdmVkX3NlcXVlbmNlGAsgASgDEhYKDm91dGJveF9iYXRjaGVzGAwgASgEEi8KC2NyZWF0ZV90aW1lGA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCg1hY3RpdmVfYXNzZXRzGA4gASgDEhkKEWlkZW50aXR5X2NvbmZsaWN0GA8gASgIEjIKDGFjdGl2ZV9raW5kcxgQIAMoCzIcLmFzc2V0dHJhY2sudjEuTm9kZUtpbmRDb3VudCJGCg1Ob2RlS2luZENvdW50EiYKBGtpbmQYASABKA4yGC5hc3NldHRyYWNrLnYxLkFzc2V0S2luZBINCgVjb3VudBgCIAEoAyIeCg5HZXROb2RlUmVxdWVzdBIMCgRuYW1lGAEgASgJIjkKEExpc3ROb2Rlc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiUAoRTGlzdE5vZGVzUmVzcG9uc2USIgoFbm9kZXMYASADKAsyEy5hc3NldHRyYWNrLnYxLk5vZGUSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJKnIKCk5vZGVIZWFsdGgSGwoXTk9ERV9IRUFMVEhfVU5TUEVDSUZJRUQQABIXChNOT0RFX0hFQUxUSF9IRUFMVEhZEAESFQoRTk9ERV9IRUFMVEhfU1RBTEUQAhIXChNOT0RFX0hFQUxUSF9VTktOT1dOEAMy0QEKC05vZGVTZXJ2aWNlElkKB0dldE5vZGUSHS5hc3NldHRyYWNrLnYxLkdldE5vZGVSZXF1ZXN0GhMuYXNzZXR0cmFjay52MS5Ob2RlIhqC0+STAhQSEi92MS97bmFtZT1ub2Rlcy8qfRJhCglMaXN0Tm9kZXMSHy5hc3NldHRyYWNrLnYxLkxpc3ROb2Rlc1JlcXVlc3QaIC5hc3NldHRyYWNrLnYxLkxpc3ROb2Rlc1Jlc3BvbnNlIhGC0+STAgsSCS92MS9ub2RlcxoEqLsYAWIGcHJvdG8z", [file_assettrack_v1_kind, file_assettrack_v1_options, file_google_api_annotations, file_google_protobuf_timestamp]);
 
 /**
  * A machine that runs an agent.
@@ -122,6 +124,23 @@ export type Node = Message<"assettrack.v1.Node"> & {
    * @generated from field: int64 active_assets = 14;
    */
   activeAssets: bigint;
+
+  /**
+   * Whether two agents speak under this node's identity, as one of them said
+   * within three intervals of the last heartbeat. What is recorded of the node
+   * then mixes both machines.
+   *
+   * @generated from field: bool identity_conflict = 15;
+   */
+  identityConflict: boolean;
+
+  /**
+   * Assets on it that are ACTIVE, by kind; none of kinds that it has none of.
+   * Given by GetNode alone.
+   *
+   * @generated from field: repeated assettrack.v1.NodeKindCount active_kinds = 16;
+   */
+  activeKinds: NodeKindCount[];
 };
 
 /**
@@ -130,6 +149,34 @@ export type Node = Message<"assettrack.v1.Node"> & {
  */
 export const NodeSchema: GenMessage<Node> = /*@__PURE__*/
   messageDesc(file_assettrack_v1_node_service, 0);
+
+/**
+ * How many assets of a kind a node has.
+ *
+ * @generated from message assettrack.v1.NodeKindCount
+ */
+export type NodeKindCount = Message<"assettrack.v1.NodeKindCount"> & {
+  /**
+   * The kind.
+   *
+   * @generated from field: assettrack.v1.AssetKind kind = 1;
+   */
+  kind: AssetKind;
+
+  /**
+   * How many.
+   *
+   * @generated from field: int64 count = 2;
+   */
+  count: bigint;
+};
+
+/**
+ * Describes the message assettrack.v1.NodeKindCount.
+ * Use `create(NodeKindCountSchema)` to create a new message.
+ */
+export const NodeKindCountSchema: GenMessage<NodeKindCount> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_node_service, 1);
 
 /**
  * For GetNode.
@@ -150,7 +197,7 @@ export type GetNodeRequest = Message<"assettrack.v1.GetNodeRequest"> & {
  * Use `create(GetNodeRequestSchema)` to create a new message.
  */
 export const GetNodeRequestSchema: GenMessage<GetNodeRequest> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_node_service, 1);
+  messageDesc(file_assettrack_v1_node_service, 2);
 
 /**
  * For ListNodes.
@@ -178,7 +225,7 @@ export type ListNodesRequest = Message<"assettrack.v1.ListNodesRequest"> & {
  * Use `create(ListNodesRequestSchema)` to create a new message.
  */
 export const ListNodesRequestSchema: GenMessage<ListNodesRequest> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_node_service, 2);
+  messageDesc(file_assettrack_v1_node_service, 3);
 
 /**
  * For ListNodes.
@@ -206,7 +253,7 @@ export type ListNodesResponse = Message<"assettrack.v1.ListNodesResponse"> & {
  * Use `create(ListNodesResponseSchema)` to create a new message.
  */
 export const ListNodesResponseSchema: GenMessage<ListNodesResponse> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_node_service, 3);
+  messageDesc(file_assettrack_v1_node_service, 4);
 
 /**
  * Whether an agent is heard.
