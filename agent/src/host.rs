@@ -27,6 +27,9 @@ pub use tree::Entry;
 /// limit (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
+/// Races lost to mounts and renames after which a path is resolved by hand.
+const MAX_RACES: usize = 16;
+
 /// Entries of one folder that are read; more is an error, so that a hostile
 /// folder cannot take the memory.
 const MAX_ENTRIES: usize = 200_000;
@@ -221,7 +224,20 @@ impl HostRoot {
             relative => relative,
         };
         let opened = if self.kernel_resolves {
-            self.open_by_kernel(path, flags)
+            // A mount or rename anywhere while `..` is resolved: the kernel cannot
+            // tell whether it stayed below the root, and asks to be asked again
+            // (openat2(2), EAGAIN). It is no word on what is there.
+            let mut opened = self.open_by_kernel(path, flags);
+            for _ in 0..MAX_RACES {
+                if opened.as_ref().err() != Some(&Errno::EAGAIN) {
+                    break;
+                }
+                opened = self.open_by_kernel(path, flags);
+            }
+            match opened {
+                Err(Errno::EAGAIN) => self.open_by_hand(path, flags),
+                opened => opened,
+            }
         } else {
             self.open_by_hand(path, flags)
         };

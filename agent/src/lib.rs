@@ -12,6 +12,7 @@ pub mod batch;
 pub mod commander;
 pub mod config;
 pub mod contents;
+mod cri;
 pub mod diff;
 pub mod failpoint;
 pub mod host;

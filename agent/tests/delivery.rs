@@ -308,7 +308,11 @@ async fn batches_wait_until_there_is_a_queue_to_take_them() {
         .values()
         .flat_map(|received| received.batch.snapshots.iter().map(contracts::v1::Snapshot::kind))
         .collect();
-    assert_eq!(kinds.len(), 8, "a snapshot of each kind, empty ones too: {kinds:?}");
+    // What could not be looked at is not said to be empty.
+    let probes = status(&mut client).await.unwrap().probes;
+    let looked = probes.iter().filter(|probe| probe.error.is_empty()).count();
+    assert!(looked > 20, "{probes:?}");
+    assert_eq!(kinds.len(), looked, "a snapshot of each kind, empty ones too: {kinds:?}");
     assert!(agent.stop(SOON).await.success());
 }
 

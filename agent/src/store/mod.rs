@@ -336,8 +336,8 @@ impl Store {
     }
 
     /// Does something with the open database. After a failure the database is
-    /// closed, and the next call opens it anew, which sets it aside if it is
-    /// damaged. A disk that fails is left for memory, and it is done there.
+    /// closed and opened anew, which sets it aside if it is damaged, and it is
+    /// tried once more. A disk that fails is left for memory, and it is done there.
     fn with<T>(&self, act: impl Fn(&Database, bool) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut open = self.lock();
         self.ensure(&mut open, |_| false)?;
@@ -346,7 +346,13 @@ impl Store {
                 self.leave_disk(&mut open, &error)?;
                 self.attempt(&mut open, &act)
             }
-            other => other,
+            Err(error) => {
+                tracing::error!(%error, "the store fails and is opened anew");
+                (open.database, open.memory) = (None, None);
+                self.ensure(&mut open, |_| false)?;
+                self.attempt(&mut open, &act)
+            }
+            done => done,
         }
         .inspect_err(|_| (open.database, open.memory) = (None, None))
     }

@@ -12,8 +12,9 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{cgroup, cri, task_folders};
+use super::{cgroup, task_folders};
 use crate::config::ProbeArgs;
+use crate::cri;
 use crate::host::HostRoot;
 use crate::probe::Signal;
 

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use contracts::v1::{ContainerImageDetails, asset_details::Details};
 
 use super::cgroup::{self, Member, is_id};
-use super::cri::{Answer, v1};
-use super::{Containers, contents, cri, task_folders};
+use super::{Containers, contents, task_folders};
 use crate::asset::ScannedAsset;
+use crate::cri::{self, Answer, v1};
 use crate::host::HostRoot;
 use crate::probe::{ProbeError, Scan};
 

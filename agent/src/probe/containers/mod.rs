@@ -10,7 +10,6 @@
 
 mod cgroup;
 mod contents;
-mod cri;
 mod follow;
 mod images;
 mod layers;
@@ -26,11 +25,11 @@ use contracts::v1::{AssetKind, ContainerDetails, RelationType, asset_details::De
 use prost_types::Timestamp;
 
 use self::cgroup::{Member, Placement, is_id};
-use self::cri::{Answer, v1};
 use self::logs::Named;
 use super::{Context, ProbeError, Scan};
 use crate::asset::ScannedAsset;
 use crate::config::ProbeArgs;
+use crate::cri::{self, Answer, v1};
 use crate::host::HostRoot;
 
 pub use follow::follow;

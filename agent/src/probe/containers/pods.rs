@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use contracts::v1::{NodeLabel, PodDetails, asset_details::Details};
 
-use super::cri::{Answer, v1};
 use super::{Containers, cgroup, logs, task_folders, time};
 use crate::asset::ScannedAsset;
+use crate::cri::{Answer, v1};
 use crate::host::HostRoot;
 use crate::probe::{ProbeError, Scan};
 

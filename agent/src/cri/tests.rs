@@ -15,7 +15,7 @@ use tonic::Request;
 
 /// How the runtime behaves.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::probe::containers) enum Manner {
+pub(crate) enum Manner {
     /// Well; it has no pods, but events.
     Good,
     /// It does not know this version.
@@ -26,14 +26,14 @@ pub(in crate::probe::containers) enum Manner {
     Broken,
 }
 
-pub(in crate::probe::containers) struct Runtime {
+pub(crate) struct Runtime {
     manner: Manner,
     events: broadcast::Sender<()>,
 }
 
 impl Runtime {
     /// Serves below `root` where containerd does; what is sent becomes an event.
-    pub(in crate::probe::containers) fn serve(root: &Path, manner: Manner) -> broadcast::Sender<()> {
+    pub(crate) fn serve(root: &Path, manner: Manner) -> broadcast::Sender<()> {
         let socket: PathBuf = root.join("run/containerd/containerd.sock");
         std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
         let listener = UnixListener::bind(socket).unwrap();

@@ -20,7 +20,7 @@ use crate::text::{scrub, truncate};
 
 /// Messages and clients as they are generated.
 #[allow(missing_docs, clippy::all)]
-pub(super) mod v1 {
+pub(crate) mod v1 {
     tonic::include_proto!("runtime.v1");
 }
 
@@ -49,7 +49,7 @@ const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
 /// What came of a question to the runtime.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer<T> {
+pub(crate) enum Answer<T> {
     /// It answered.
     Told(T),
     /// No runtime with this interface is here; the reason where a socket is.
@@ -59,7 +59,7 @@ pub(super) enum Answer<T> {
 }
 
 /// A connection to the runtime.
-pub(super) struct Client {
+pub(crate) struct Client {
     path: String,
     runtime: RuntimeServiceClient<Channel>,
     images: ImageServiceClient<Channel>,
@@ -73,7 +73,7 @@ enum NoClient {
 }
 
 /// The runtime's socket, below the host root.
-pub(super) fn socket(host: &HostRoot, settings: &ProbeArgs) -> Option<String> {
+pub(crate) fn socket(host: &HostRoot, settings: &ProbeArgs) -> Option<String> {
     if let Some(path) = &settings.cri_socket {
         // Written as a URL by those who are used to the kubelet's setting.
         let path = path.to_string_lossy();
@@ -87,7 +87,7 @@ pub(super) fn socket(host: &HostRoot, settings: &ProbeArgs) -> Option<String> {
 ///
 /// # Errors
 /// The runtime is there, but does not answer as it should, or in time.
-pub(super) fn ask<T>(
+pub(crate) fn ask<T>(
     host: &HostRoot,
     settings: &ProbeArgs,
     question: impl AsyncFnOnce(&mut Client) -> Result<T, ProbeError>,
@@ -174,7 +174,7 @@ impl Client {
     }
 
     /// Sandboxes, whatever their state.
-    pub(super) async fn sandboxes(&mut self) -> Result<Vec<v1::PodSandbox>, ProbeError> {
+    pub(crate) async fn sandboxes(&mut self) -> Result<Vec<v1::PodSandbox>, ProbeError> {
         let call = async |runtime: &mut RuntimeServiceClient<Channel>| {
             runtime.list_pod_sandbox(v1::ListPodSandboxRequest {}).await
         };
@@ -182,7 +182,7 @@ impl Client {
     }
 
     /// A sandbox more closely; `None` when it is gone.
-    pub(super) async fn sandbox(&mut self, id: &str) -> Result<Option<v1::PodSandboxStatus>, ProbeError> {
+    pub(crate) async fn sandbox(&mut self, id: &str) -> Result<Option<v1::PodSandboxStatus>, ProbeError> {
         let request = v1::PodSandboxStatusRequest { pod_sandbox_id: id.to_owned() };
         let call =
             async |runtime: &mut RuntimeServiceClient<Channel>| runtime.pod_sandbox_status(request).await;
@@ -191,7 +191,7 @@ impl Client {
     }
 
     /// Containers, whatever their state.
-    pub(super) async fn containers(&mut self) -> Result<Vec<v1::Container>, ProbeError> {
+    pub(crate) async fn containers(&mut self) -> Result<Vec<v1::Container>, ProbeError> {
         let call = async |runtime: &mut RuntimeServiceClient<Channel>| {
             runtime.list_containers(v1::ListContainersRequest {}).await
         };
@@ -199,7 +199,7 @@ impl Client {
     }
 
     /// A container more closely; `None` when it is gone.
-    pub(super) async fn container(&mut self, id: &str) -> Result<Option<v1::ContainerStatus>, ProbeError> {
+    pub(crate) async fn container(&mut self, id: &str) -> Result<Option<v1::ContainerStatus>, ProbeError> {
         let request = v1::ContainerStatusRequest { container_id: id.to_owned() };
         let call =
             async |runtime: &mut RuntimeServiceClient<Channel>| runtime.container_status(request).await;
@@ -208,7 +208,7 @@ impl Client {
     }
 
     /// Images on the node.
-    pub(super) async fn images(&mut self) -> Result<Vec<v1::Image>, ProbeError> {
+    pub(crate) async fn images(&mut self) -> Result<Vec<v1::Image>, ProbeError> {
         let call = self.images.list_images(v1::ListImagesRequest {});
         Ok(within(&self.path, "ListImages", call).await?.images)
     }
@@ -228,7 +228,7 @@ impl Client {
 
 /// Follows the runtime's events until it ends them; `None` where none can be
 /// followed. Unlike in a look, the connection stays.
-pub(super) async fn events(
+pub(crate) async fn events(
     host: &HostRoot,
     settings: &ProbeArgs,
 ) -> Result<Option<Streaming<v1::ContainerEventResponse>>, ProbeError> {
@@ -287,4 +287,4 @@ fn unless_gone<T>(answer: Result<T, Refusal>) -> Result<Option<T>, ProbeError> {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
