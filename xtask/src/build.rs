@@ -9,10 +9,10 @@ pub fn services(checkout: &Checkout, interrupt: &Interrupt) -> Result<(), Error>
     command::run(&mut cargo, interrupt)
 }
 
-/// Builds binaries as they are shipped.
-pub fn release(checkout: &Checkout, packages: &[&str], interrupt: &Interrupt) -> Result<(), Error> {
+/// Builds binaries as what runs on every node is shipped.
+pub fn small(checkout: &Checkout, packages: &[&str], interrupt: &Interrupt) -> Result<(), Error> {
     let mut cargo = checkout.cargo();
-    cargo.args(["build", "--release", "--bins"]);
+    cargo.args(["build", "--profile", "small", "--bins"]);
     for package in packages {
         cargo.args(["--package", package]);
     }

@@ -46,9 +46,9 @@ impl Checkout {
         &self.profile
     }
 
-    /// The directory that holds what is built in release.
-    pub fn release_binaries(&self) -> PathBuf {
-        self.profile.with_file_name("release")
+    /// The directory that holds what is built in the profile `small`.
+    pub fn small_binaries(&self) -> PathBuf {
+        self.profile.with_file_name("small")
     }
 
     /// `.local/`, made when it is not there. Other users may pass through it to

@@ -42,8 +42,8 @@ pub enum Task {
     Test(Test),
     /// Measure, beside other tools on the same load, and keep the figures
     ///
-    /// Installs what it compares with after saying so, without starting its services; builds in
-    /// release. The run is put first into bench/results/<suite>.json, and is printed as a table that
+    /// Installs what it compares with after saying so, without starting its services; builds as
+    /// it is shipped. The run is put first into bench/results/<suite>.json, and is printed as a table that
     /// shows which bars are met. Exits with 1 only when it could not be measured.
     Bench(Bench),
     /// Format check, clippy, and everything that `test` runs; the same as .ci/run

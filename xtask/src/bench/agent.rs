@@ -16,8 +16,7 @@ use crate::{
         figures::{Figure, Run},
         found,
         idle::{self, Idleness, Subject},
-        machine,
-        packages::Packages,
+        machine, packages,
         process::ended_children,
         statistics::Sample,
     },
@@ -70,22 +69,20 @@ pub fn measure(
     let mut needs = vec![Need::Compiler, Need::NodeExporter, Need::FusionInventory, Need::Containerd];
     needs.extend(given.needs());
     progress.part("tools", || need::provide(&needs, checkout, interrupt, progress))?;
-    progress.part("release build", || {
-        build::release(checkout, &["assettrack-agent", "assettrack-collector"], interrupt)
+    progress.part("build as shipped", || {
+        build::small(checkout, &["assettrack-agent", "assettrack-collector"], interrupt)
     })?;
     let mut session = Session::start(checkout, "bench", given, interrupt, progress)?;
-    let packages = Packages::prepare(PACKAGES, session.instance.directory())?;
+    let mut load = vec![packages::show(PACKAGES, session.instance.directory())?];
     let containers =
         progress.part("containers", || Containers::start(CONTAINERS, &mut session.instance, interrupt))?;
-    let mut load = vec![packages.note.clone()];
     load.push(match &containers {
         Ok(containers) => format!("{} running containers of a private containerd", containers.count),
         Err(absence) => format!("no containers: {absence}"),
     });
 
-    let mut bench = Bench {
+    let bench = Bench {
         checkout,
-        packages,
         socket: containers.as_ref().ok().map(|containers| containers.socket().to_owned()),
         amqp: session.urls.amqp.clone(),
         interrupt,
@@ -108,7 +105,6 @@ pub fn measure(
 
 struct Bench<'a> {
     checkout: &'a Checkout,
-    packages: Packages,
     /// Of the container runtime.
     socket: Option<PathBuf>,
     amqp: String,
@@ -143,25 +139,15 @@ impl Bench<'_> {
 
     /// Both scan in turns. The first turn only fills the caches.
     fn scans(&self) -> Result<Scans, Error> {
-        let agent = self.checkout.release_binaries().join("assettrack-agent");
+        let agent = self.checkout.small_binaries().join("assettrack-agent");
         let fusion = apt::find_in_path(FUSION_INVENTORY).unwrap_or_else(|| FUSION_INVENTORY.into());
         let socket = self.socket.as_ref().map(|socket| socket.display().to_string());
         let mut arguments = vec!["scan", "--output", "json"];
         if let Some(socket) = &socket {
             arguments.extend(["--cri-socket", socket]);
         }
-        let (program, words) = self.packages.shown_to(&agent, &arguments);
-        let ours = || {
-            let mut command = Command::new(&program);
-            command.args(&words);
-            timed(&mut command)
-        };
-        let (fusion, fusion_words) = self.packages.shown_to(&fusion, &[]);
-        let theirs = || {
-            let mut command = Command::new(&fusion);
-            command.args(&fusion_words);
-            timed(&mut command)
-        };
+        let ours = || timed(Command::new(&agent).args(&arguments));
+        let theirs = || timed(&mut Command::new(&fusion));
         let (our_output, their_output) = (ours()?.output, theirs()?.output);
         let (mut our_times, mut their_times) = (Vec::new(), Vec::new());
         for _ in 0..RUNS {
@@ -209,15 +195,13 @@ impl Bench<'_> {
     }
 
     /// Watches the running agent and a node exporter.
-    fn idle(&mut self, instance: &mut Instance, seconds: u64) -> Result<Vec<Idleness>, Error> {
+    fn idle(&self, instance: &mut Instance, seconds: u64) -> Result<Vec<Idleness>, Error> {
         let port = instance.port(NODE_EXPORTER)?;
         let program = apt::find_in_path(NODE_EXPORTER).unwrap_or_else(|| NODE_EXPORTER.into());
-        let (program, arguments) =
-            self.packages.shown_to(&program, &[&format!("--web.listen-address=127.0.0.1:{port}")]);
         let mut exporter = instance.start(Launch {
             name: NODE_EXPORTER.to_owned(),
             program,
-            arguments,
+            arguments: vec![format!("--web.listen-address=127.0.0.1:{port}").into()],
             environment: Vec::new(),
             hidden: Vec::new(),
             account: None,
@@ -249,12 +233,11 @@ impl Bench<'_> {
         if let Some(socket) = &self.socket {
             launch.set("ASSETTRACK_CRI_SOCKET", socket);
         }
-        (launch.program, launch.arguments) = self.packages.shown_to(&launch.program, &[]);
         Ok(launch)
     }
 
     fn planner<'a>(&'a self, instance: &'a mut Instance) -> Planner<'a> {
-        Planner { checkout: self.checkout, instance, binaries: self.checkout.release_binaries() }
+        Planner { checkout: self.checkout, instance, binaries: self.checkout.small_binaries() }
     }
 }
 

@@ -2,61 +2,49 @@
 //! that is too little, the same again under other names. Whoever is measured sees
 //! it in place of the machine's own list, ours and the rivals alike.
 
-use std::{
-    ffi::OsString,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
-use nix::unistd::Uid;
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+    unistd::Uid,
+};
 
 use crate::error::{Context, Error};
 
 /// dpkg's list of packages (dpkg(1), FILES).
 const STATUS: &str = "/var/lib/dpkg/status";
 
-/// What those who are measured see of packages.
-#[derive(Debug)]
-pub struct Packages {
-    /// Stands in for [`STATUS`] where it does not do by itself.
-    stand_in: Option<PathBuf>,
-    /// For the result.
-    pub note: String,
+/// Lets this program, and all that it starts from here on, see at least `wanted`
+/// packages, if that can be had; says what they see. What stands in for dpkg's own
+/// list is written into `directory`.
+pub fn show(wanted: usize, directory: &Path) -> Result<String, Error> {
+    let text = fs::read_to_string(STATUS).unwrap_or_default();
+    let installed = text.split("\n\n").filter(|stanza| is_installed(stanza)).count();
+    if installed >= wanted {
+        return Ok(format!("{installed} packages, as dpkg has them here"));
+    }
+    if installed == 0 || !Uid::effective().is_root() {
+        let why = if installed == 0 { "nothing to repeat" } else { "no root to show more" };
+        return Ok(format!("{installed} packages only: {why}"));
+    }
+    let path = directory.join("dpkg-status");
+    fs::write(&path, extended(&text, wanted)).on("write", &path)?;
+    if let Err(error) = cover(Path::new(STATUS), &path) {
+        return Ok(format!("{installed} packages only: {error}"));
+    }
+    let added = wanted - installed;
+    Ok(format!("{wanted} packages in dpkg's list: {installed} of this machine, {added} repeated"))
 }
 
-impl Packages {
-    /// At least `wanted` packages, if that can be had. The stand-in is written
-    /// into `directory`.
-    pub fn prepare(wanted: usize, directory: &Path) -> Result<Self, Error> {
-        let text = fs::read_to_string(STATUS).unwrap_or_default();
-        let installed = text.split("\n\n").filter(|stanza| is_installed(stanza)).count();
-        let plain = |note| Self { stand_in: None, note };
-        if installed >= wanted {
-            return Ok(plain(format!("{installed} packages, as dpkg has them here")));
-        }
-        if installed == 0 || !Uid::effective().is_root() {
-            let why = if installed == 0 { "nothing to repeat" } else { "no root to show more" };
-            return Ok(plain(format!("{installed} packages only: {why}")));
-        }
-        let path = directory.join("dpkg-status");
-        fs::write(&path, extended(&text, wanted)).on("write", &path)?;
-        let added = wanted - installed;
-        let note = format!("{wanted} packages in dpkg's list: {installed} of this machine, {added} repeated");
-        Ok(Self { stand_in: Some(path), note })
-    }
-
-    /// A command and its arguments, such that the program sees these packages.
-    pub fn shown_to(&self, program: &Path, arguments: &[&str]) -> (PathBuf, Vec<OsString>) {
-        let own = arguments.iter().map(OsString::from);
-        let Some(stand_in) = &self.stand_in else { return (program.to_owned(), own.collect()) };
-        // A mount namespace of its own, gone with the program; both replace
-        // themselves by the next, so that the process is the program at last.
-        let script = "mount --bind \"$0\" \"$1\" && shift && exec \"$@\"";
-        let mut words: Vec<OsString> = ["--mount", "sh", "-c", script].map(OsString::from).to_vec();
-        words.extend([stand_in.into(), STATUS.into(), program.into()]);
-        words.extend(own);
-        (PathBuf::from("unshare"), words)
-    }
+/// Puts one file over another in a mount namespace of our own (mount_namespaces(7)),
+/// which goes with the last process in it; nobody else sees it.
+fn cover(file: &Path, by: &Path) -> Result<(), Error> {
+    unshare(CloneFlags::CLONE_NEWNS).trying(|| "make a mount namespace".to_owned())?;
+    let none: Option<&str> = None;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(none, "/", none, private, none).trying(|| "keep mounts to ourselves".to_owned())?;
+    mount(Some(by), file, none, MsFlags::MS_BIND, none).on("cover", file)
 }
 
 fn is_installed(stanza: &str) -> bool {
@@ -85,11 +73,11 @@ fn extended(text: &str, wanted: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, path::Path, process::Command};
+    use std::{collections::BTreeSet, fs, path::Path, process::Command, thread};
 
     use nix::unistd::Uid;
 
-    use super::{Packages, extended, is_installed};
+    use super::{STATUS, cover, extended, is_installed};
     use crate::command;
 
     const LIST: &str = "Package: a\nStatus: install ok installed\nVersion: 1\n\n\
@@ -112,22 +100,28 @@ mod tests {
     }
 
     #[test]
-    fn a_program_sees_the_stand_in_and_others_do_not() {
-        if !Uid::effective().is_root() || !Path::new(super::STATUS).exists() {
+    fn what_is_started_sees_the_stand_in_and_others_do_not() {
+        if !Uid::effective().is_root() || !Path::new(STATUS).exists() {
             eprintln!("SKIPPED: needs root and dpkg");
             return;
         }
-        let directory = std::env::temp_dir();
-        let path = directory.join(format!("assettrack-stand-in-{}", std::process::id()));
-        std::fs::write(&path, LIST).unwrap();
-        let packages = Packages { stand_in: Some(path.clone()), note: String::new() };
-        let (program, arguments) = packages.shown_to(Path::new("cat"), &[super::STATUS]);
-        let shown = command::output(Command::new(program).args(arguments));
-        std::fs::remove_file(&path).unwrap();
-        match shown {
-            Ok(shown) => assert_eq!(shown, LIST),
-            Err(error) => eprintln!("SKIPPED: no mount namespaces here: {error}"),
+        let path = std::env::temp_dir().join(format!("assettrack-stand-in-{}", std::process::id()));
+        fs::write(&path, LIST).unwrap();
+        // The namespace is this thread's, and goes with it.
+        let shown = thread::scope(|scope| {
+            let thread = scope.spawn(|| match cover(Path::new(STATUS), &path) {
+                Ok(()) => Some(command::output(Command::new("cat").arg(STATUS)).unwrap()),
+                Err(error) => {
+                    eprintln!("SKIPPED: {error}");
+                    None
+                }
+            });
+            thread.join().unwrap()
+        });
+        fs::remove_file(&path).unwrap();
+        if let Some(shown) = shown {
+            assert_eq!(shown, LIST);
         }
-        assert_ne!(std::fs::read_to_string(super::STATUS).unwrap(), LIST);
+        assert_ne!(fs::read_to_string(STATUS).unwrap(), LIST);
     }
 }
