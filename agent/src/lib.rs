@@ -12,6 +12,7 @@ pub mod config;
 pub mod diff;
 pub mod host;
 pub mod inventory;
+pub mod memory;
 pub mod message;
 pub mod metrics;
 pub mod probe;
