@@ -17,6 +17,7 @@ pub mod diff;
 pub mod failpoint;
 pub mod host;
 pub mod inventory;
+pub mod memory;
 pub mod message;
 pub mod metrics;
 pub mod probe;

@@ -18,6 +18,7 @@ fn main() -> ExitCode {
             Err(error) => failed(&error),
         };
     }
+    agent::memory::make_thrifty();
     if let Err(error) = kit::telemetry::init(&cli.config.common) {
         exit_usage(&error);
     }

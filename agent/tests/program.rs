@@ -113,3 +113,24 @@ async fn a_second_agent_on_one_store_ends_and_the_first_goes_on() {
     assert!(first.stop(soon).await.success());
     assert!(fs::metadata(store.path().join("store.redb")).is_ok());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_running_agent_has_one_heap_in_the_same_process() {
+    let store = tempfile::tempdir().unwrap();
+    let admin = free_address().await;
+    let mut agent = Service::new("assettrack-agent")
+        .env("ASSETTRACK_AMQP_URL", "amqp://127.0.0.1:1")
+        .env("ASSETTRACK_MACHINE_ID", "0123456789")
+        .env("ASSETTRACK_STORE_DIR", &store.path().display())
+        .env("ASSETTRACK_ADMIN_ADDRESS", &admin)
+        .env("ASSETTRACK_GRPC_ADDRESS", &free_address().await);
+    agent.start();
+    agent.ready(admin, Duration::from_secs(20)).await;
+    let proc = |file: &str| fs::read(format!("/proc/{}/{file}", agent.id())).unwrap();
+    let environment = proc("environ");
+    let variables: Vec<&[u8]> = environment.split(|byte| *byte == 0).collect();
+    assert_eq!(variables.iter().filter(|variable| **variable == b"MALLOC_ARENA_MAX=1").count(), 1);
+    assert!(variables.contains(&&b"ASSETTRACK_MACHINE_ID=0123456789"[..]), "the settings are still there");
+    // The kernel keeps 15 bytes of a program's name.
+    assert_eq!(proc("comm"), b"assettrack-agen\n");
+}

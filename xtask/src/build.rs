@@ -8,3 +8,13 @@ pub fn services(checkout: &Checkout, interrupt: &Interrupt) -> Result<(), Error>
     cargo.args(["build", "--workspace", "--exclude", "xtask", "--bins"]);
     command::run(&mut cargo, interrupt)
 }
+
+/// Builds binaries as what runs on every node is shipped.
+pub fn small(checkout: &Checkout, packages: &[&str], interrupt: &Interrupt) -> Result<(), Error> {
+    let mut cargo = checkout.cargo();
+    cargo.args(["build", "--profile", "small", "--bins"]);
+    for package in packages {
+        cargo.args(["--package", package]);
+    }
+    command::run(&mut cargo, interrupt)
+}

@@ -46,6 +46,11 @@ impl Checkout {
         &self.profile
     }
 
+    /// The directory that holds what is built in the profile `small`.
+    pub fn small_binaries(&self) -> PathBuf {
+        self.profile.with_file_name("small")
+    }
+
     /// `.local/`, made when it is not there. Other users may pass through it to
     /// what is theirs; what is secret is closed by itself.
     pub fn local(&self) -> Result<PathBuf, Error> {

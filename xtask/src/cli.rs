@@ -1,6 +1,6 @@
 //! The command line.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Developer commands of AssetTrack.
 #[derive(Debug, Parser)]
@@ -40,6 +40,12 @@ pub enum Task {
     /// Prints each step with its time, what it skipped and why, and as the last line
     /// `N passed, N failed, N skipped`. Exits with 1 when anything failed.
     Test(Test),
+    /// Measure, beside other tools on the same load, and keep the figures
+    ///
+    /// Installs what it compares with after saying so, without starting its services; builds as
+    /// it is shipped. The run is put first into bench/results/<suite>.json, and is printed as a table that
+    /// shows which bars are met. Exits with 1 only when it could not be measured.
+    Bench(Bench),
     /// Format check, clippy, and everything that `test` runs; the same as .ci/run
     Ci,
 }
@@ -73,6 +79,23 @@ pub struct Logs {
 pub struct Test {
     /// A step (rust, buf, ui, browser), or a part of a Rust test's name; everything when left out
     pub filter: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Bench {
+    /// What to measure
+    #[arg(value_enum, default_value_t = Suite::Agent)]
+    pub suite: Suite,
+    /// Seconds for which memory and processor time are watched while all is idle
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(10..=3600))]
+    pub seconds: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Suite {
+    /// The agent's memory, processor time and first scan, on a node with 1,000 packages and 50
+    /// running containers, beside prometheus-node-exporter and fusioninventory-agent
+    Agent,
 }
 
 #[cfg(test)]

@@ -18,6 +18,9 @@ pub enum Error {
     /// A file of ours holds what we did not write.
     #[error("{path} is damaged ({source}); `cargo xtask reset` starts anew")]
     Damaged { path: String, source: serde_json::Error },
+    /// Results that this version cannot add to.
+    #[error("{path} holds something else than results ({source}); move it away")]
+    ForeignResults { path: String, source: serde_json::Error },
     /// Not inside a checkout.
     #[error("no AssetTrack checkout here: run `cargo xtask` inside one")]
     NoCheckout,

@@ -1,4 +1,4 @@
-//! One HTTP request: is that service ready?
+//! One HTTP request: is that service ready, what does it say?
 
 use std::{
     io::{Read, Write},
@@ -8,6 +8,8 @@ use std::{
 
 /// Time for each of connect, write and read.
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// Most of an answer that is read: an exporter's metrics have hundreds of KiB.
+const MOST_BYTES: u64 = 8 * 1024 * 1024;
 /// Longest reason that is shown.
 const REASON: usize = 300;
 
@@ -40,7 +42,7 @@ fn get(port: u16, path: &str) -> std::io::Result<String> {
     let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
-    stream.take(64 * 1024).read_to_end(&mut answer)?;
+    stream.take(MOST_BYTES).read_to_end(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 

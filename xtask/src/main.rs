@@ -9,6 +9,7 @@
 
 mod account;
 mod apt;
+mod bench;
 mod build;
 mod checkout;
 mod ci;
@@ -29,6 +30,7 @@ mod progress;
 mod reset;
 mod servers;
 mod services;
+mod session;
 mod state;
 mod status;
 mod system;
@@ -72,6 +74,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Task::Logs(options) => logs::run(&checkout, &options, &interrupt).map(|()| ExitCode::SUCCESS),
         Task::Reset => reset::run(&checkout).map(|()| ExitCode::SUCCESS),
         Task::Test(options) => test::run(&checkout, &options, &interrupt),
+        Task::Bench(options) => bench::run(&checkout, &options, &interrupt).map(|()| ExitCode::SUCCESS),
         Task::Ci => ci::run(&checkout, &interrupt),
     }
 }

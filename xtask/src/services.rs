@@ -1,6 +1,9 @@
 //! AssetTrack's own processes: what each is told.
 
-use std::{ffi::OsString, path::Path};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     checkout::Checkout,
@@ -38,7 +41,7 @@ pub fn plan(
     urls: &Urls,
     public_port: u16,
 ) -> Result<Vec<Launch>, Error> {
-    let mut planner = Planner { checkout, instance };
+    let mut planner = Planner { checkout, instance, binaries: checkout.binaries().to_owned() };
     let (processor, mut launch) = planner.launch("processor", "assettrack-processor")?;
     launch.set("ASSETTRACK_DATABASE_URL", &urls.database);
     let mut plan = vec![launch];
@@ -72,19 +75,22 @@ pub fn plan(
     Ok(plan)
 }
 
-struct Planner<'a> {
-    checkout: &'a Checkout,
-    instance: &'a mut Instance,
+/// Gives each service its ports and what all are told.
+pub struct Planner<'a> {
+    pub checkout: &'a Checkout,
+    pub instance: &'a mut Instance,
+    /// Where the binaries are.
+    pub binaries: PathBuf,
 }
 
 impl Planner<'_> {
     /// What every service is told; answers its gRPC port too.
-    fn launch(&mut self, name: &str, binary: &str) -> Result<(u16, Launch), Error> {
+    pub fn launch(&mut self, name: &str, binary: &str) -> Result<(u16, Launch), Error> {
         let port = self.instance.port(name)?;
         let admin_port = self.instance.port(&format!("{name}-admin"))?;
         let mut launch = Launch {
             name: name.to_owned(),
-            program: self.checkout.binaries().join(binary),
+            program: self.binaries.join(binary),
             arguments: Vec::new(),
             environment: Vec::new(),
             hidden: OURS.map(str::to_owned).to_vec(),
@@ -101,7 +107,7 @@ impl Planner<'_> {
 }
 
 impl Launch {
-    fn set(&mut self, name: &str, value: impl Into<OsString>) {
+    pub fn set(&mut self, name: &str, value: impl Into<OsString>) {
         self.environment.push((name.to_owned(), value.into()));
     }
 }

@@ -1,6 +1,7 @@
 //! gRPC servers and channels, built one way for all services.
 
 mod limits;
+mod reflection;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -13,6 +14,7 @@ use tonic::{
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use limits::LimitsLayer;
+use reflection::{Reflection, V1, V1Alpha};
 
 use crate::{readiness::Readiness, settings::SettingError};
 
@@ -40,9 +42,6 @@ pub enum ServeError {
     /// The transport failed.
     #[error("gRPC server: {0}")]
     Transport(#[from] tonic::transport::Error),
-    /// The descriptors cannot be served.
-    #[error("reflection: {0}")]
-    Reflection(#[from] tonic_reflection::server::Error),
     /// Calls in progress did not end in time.
     #[error("calls were still in progress {0:?} after the shutdown began")]
     Grace(Duration),
@@ -62,15 +61,10 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(report_health(reporter, readiness, shutdown.clone()));
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(contracts::DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
     routes = routes
         .add_service(health)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?);
+        .add_service(Reflection::<V1>::default())
+        .add_service(Reflection::<V1Alpha>::default());
 
     // The whole stack: what is over the limits is refused at once, with the
     // right status, instead of queueing.

@@ -27,6 +27,12 @@ pub enum Need {
     Node,
     /// For the browser test.
     Chromium,
+    /// To measure the agent beside it.
+    NodeExporter,
+    /// To measure the agent beside it.
+    FusionInventory,
+    /// For the containers of a measured node.
+    Containerd,
 }
 
 impl Need {
@@ -37,6 +43,9 @@ impl Need {
             Self::RabbitMq => "RabbitMQ with Erlang, the queue",
             Self::Node => "Node.js 20.19 or newer with npm, for the web UI",
             Self::Chromium => "Chromium, for the browser test",
+            Self::NodeExporter => "prometheus-node-exporter, to compare with",
+            Self::FusionInventory => "fusioninventory-agent, to compare with",
+            Self::Containerd => "containerd, runc and curl, for the containers of the measured node",
         }
     }
 
@@ -49,6 +58,9 @@ impl Need {
             // Node.js itself comes by pip: Debian 12 has version 18.
             Self::Node => &["python3-venv"],
             Self::Chromium => &["chromium"],
+            Self::NodeExporter => &["prometheus-node-exporter"],
+            Self::FusionInventory => &["fusioninventory-agent"],
+            Self::Containerd => &["containerd", "runc", "curl"],
         }
     }
 
@@ -59,6 +71,11 @@ impl Need {
             Self::RabbitMq => rabbitmq::find().is_some(),
             Self::Node => Node::find(checkout).is_some(),
             Self::Chromium => chromium().is_some(),
+            Self::NodeExporter => apt::find_in_path("prometheus-node-exporter").is_some(),
+            Self::FusionInventory => apt::find_in_path("fusioninventory-inventory").is_some(),
+            Self::Containerd => ["containerd", "ctr", "runc", "curl"]
+                .into_iter()
+                .all(|tool| apt::find_in_path(tool).is_some()),
         }
     }
 

@@ -56,6 +56,11 @@ impl Given {
         Self { database: read("ASSETTRACK_DATABASE_URL"), amqp: read("ASSETTRACK_AMQP_URL") }
     }
 
+    /// A broker alone: no database is started.
+    pub fn broker_only() -> Self {
+        Self { database: Some(String::new()), amqp: None }
+    }
+
     /// What the servers that are not given need.
     pub fn needs(&self) -> Vec<Need> {
         let mut needs = Vec::new();

@@ -8,8 +8,9 @@ use crate::{
     need::{self, Need, Node},
     progress::Progress,
     services::{self, GATEWAY},
+    session::Session,
     system,
-    test::{Counts, Report, node_output, session::Session},
+    test::{Counts, Report, node_output},
     webui,
 };
 

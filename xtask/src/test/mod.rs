@@ -6,7 +6,6 @@ mod libtest;
 mod node_output;
 mod report;
 mod rust;
-mod session;
 mod webui;
 
 use std::process::ExitCode;
@@ -21,7 +20,8 @@ use crate::{
     interrupt::Interrupt,
     need::{self, Need, Node},
     progress::Progress,
-    test::session::Session,
+    servers::Given,
+    session::Session,
 };
 
 /// Runs the chosen steps and prints the sum as the last line.
@@ -65,7 +65,9 @@ fn steps(
     let mut session = None;
     if servers_needed {
         // Ends with this function, whichever way that ends.
-        session = report.prepare("private servers", || Session::start(checkout, interrupt, &progress))?;
+        session = report.prepare("private servers", || {
+            Session::start(checkout, "test", Given::default(), interrupt, &progress)
+        })?;
     }
     // Before the Rust tests: the system tests ask the gateway by buf curl, too.
     let node = if node_needed { Node::find(checkout) } else { None };

@@ -8,7 +8,8 @@ use crate::{
     error::Error,
     interrupt::Interrupt,
     need::Node,
-    test::{Counts, libtest::Libtest, session::Session},
+    session::Session,
+    test::{Counts, libtest::Libtest},
 };
 
 /// Builds every binary and every test, which runs them: built apart, what both

@@ -1,4 +1,4 @@
-//! The private servers of one test run.
+//! The private servers of one run of tests or measurements.
 
 use std::fs::File;
 
@@ -13,8 +13,9 @@ use crate::{
     system,
 };
 
-/// Servers, and whatever else runs in `.local/test/`. All of it is stopped, and
-/// its data removed, when this value goes, also by an error or a panic.
+/// Servers, and whatever else runs in a directory of its own in `.local/`. All of
+/// it is stopped, and its data removed, when this value goes, also by an error or a
+/// panic.
 pub struct Session {
     pub instance: Instance,
     pub urls: Urls,
@@ -22,13 +23,20 @@ pub struct Session {
 }
 
 impl Session {
-    /// Starts both servers on nothing: what an earlier run left is stopped and wiped.
-    pub fn start(checkout: &Checkout, interrupt: &Interrupt, progress: &Progress) -> Result<Self, Error> {
-        let mut instance = Instance::open(&checkout.local()?.join("test"))?;
+    /// Starts the servers that are not given, in `.local/<name>/`, on nothing: what
+    /// an earlier run left is stopped and wiped.
+    pub fn start(
+        checkout: &Checkout,
+        name: &str,
+        given: Given,
+        interrupt: &Interrupt,
+        progress: &Progress,
+    ) -> Result<Self, Error> {
+        let mut instance = Instance::open(&checkout.local()?.join(name))?;
         let lock = instance.lock()?;
         system::stop(&mut instance)?;
         reset::wipe(&mut instance)?;
-        match Given::default().start(&mut instance, Durability::Thrown, interrupt, progress) {
+        match given.start(&mut instance, Durability::Thrown, interrupt, progress) {
             Ok(urls) => Ok(Self { instance, urls, _lock: lock }),
             Err(error) => {
                 clean_up(&mut instance);
@@ -46,6 +54,6 @@ impl Drop for Session {
 
 fn clean_up(instance: &mut Instance) {
     if let Err(error) = system::stop(instance).and_then(|()| reset::wipe_data(instance)) {
-        eprintln!("cannot clean up after the tests: {error}");
+        eprintln!("cannot clean up after the run: {error}");
     }
 }
