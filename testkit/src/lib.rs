@@ -11,6 +11,7 @@
 #![allow(clippy::print_stdout)]
 
 mod broker;
+pub mod containerd;
 mod database;
 mod net;
 mod proxy;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod agent_kills;
+mod containers;
 mod faults;
 mod node_life;
 mod system;

@@ -3,9 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-mod cri;
-mod runtime;
-
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,16 +10,15 @@ use std::time::Duration;
 
 use agent::config::ProbeArgs;
 use agent::host::HostRoot;
-use agent::probe::{self, Context, Scan, Signal};
+use agent::probe::{self, Context, Scan};
 use contracts::v1::agent_service_client::AgentServiceClient;
 use contracts::v1::asset_details::Details;
 use contracts::v1::{
     Asset, AssetKind, ImageContentSource, ListLocalAssetsRequest, RelationType, TriggerScanRequest,
 };
-use cri::{ContainerConfig, ContainerMetadata, Kubelet, SandboxConfig};
-use runtime::{PodCgroup, Runtime};
+use testkit::containerd::kubelet::{self as cri, ContainerConfig, ContainerMetadata, Kubelet, SandboxConfig};
+use testkit::containerd::{self as runtime, PodCgroup, Runtime};
 use testkit::{Service, free_address, wait_until};
-use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use uuid::Uuid;
 
@@ -82,11 +78,10 @@ fn scan(name: &str, context: &Context) -> Scan {
     tokio::task::block_in_place(|| probe.scan(&HostRoot::new("/").unwrap())).unwrap()
 }
 
-/// The agent's program, told to scan by what the events and folders say alone.
+/// The agent's program, woken by what the events and folders say alone.
 struct Agent {
     _service: Service,
     client: AgentServiceClient<Channel>,
-    shutdown: CancellationToken,
     _store: tempfile::TempDir,
 }
 
@@ -106,40 +101,13 @@ impl Agent {
         service.start();
         service.ready(admin, Duration::from_secs(60)).await;
         let client = AgentServiceClient::connect(format!("http://{grpc}")).await.unwrap();
-        let shutdown = CancellationToken::new();
-        let (wakes, mut woken) = tokio::sync::mpsc::channel::<Signal>(8);
-        let (settings, ended) = (settings(socket), shutdown.clone());
-        tokio::spawn(async move {
-            let host = Arc::new(HostRoot::new("/").unwrap());
-            let wake = move |signal| {
-                // Those that wait stand for it.
-                let _ = wakes.try_send(signal);
-            };
-            probe::follow_containers(host, &settings, wake, ended).await;
-        });
-        let mut triggering = client.clone();
-        tokio::spawn(async move {
-            let probes = ["pods", "containers", "images"].map(str::to_owned).to_vec();
-            while woken.recv().await.is_some() {
-                let request = TriggerScanRequest { probes: probes.clone() };
-                if triggering.trigger_scan(request).await.is_err() {
-                    return;
-                }
-            }
-        });
-        Self { _service: service, client, shutdown, _store: store }
+        Self { _service: service, client, _store: store }
     }
 
     async fn assets(&mut self, kind: AssetKind) -> BTreeMap<String, Asset> {
         let request = ListLocalAssetsRequest { kind: kind.into(), page_size: 1000, ..Default::default() };
         let listed = self.client.list_local_assets(request).await.unwrap().into_inner().assets;
         listed.into_iter().map(|asset| (asset.natural_key.clone(), asset)).collect()
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        self.shutdown.cancel();
     }
 }
 

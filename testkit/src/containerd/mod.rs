@@ -1,4 +1,9 @@
-//! A containerd of the test's own, with images that the test makes.
+//! A containerd of the test's own, with images that the test makes. Needs root,
+//! and the Debian packages `containerd` and `runc`.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+pub mod kubelet;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -8,7 +13,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::cri::Kubelet;
+use self::kubelet::Kubelet;
 
 /// Listens and sleeps for ever; before, adds a package to its own database, as
 /// someone might who installs one in a running container.
@@ -73,7 +78,7 @@ impl Runtime {
         fs::write(path("config.toml"), config).unwrap();
         runtime.serve();
         let socket = runtime.socket();
-        let kubelet = testkit::wait_for(Duration::from_secs(20), "containerd to answer", async || {
+        let kubelet = crate::wait_for(Duration::from_secs(20), "containerd to answer", async || {
             Kubelet::connect(&socket).await
         })
         .await;
