@@ -2,10 +2,12 @@
 //! command that installs them.
 
 mod node;
+mod python;
 
 use std::path::PathBuf;
 
 pub use node::Node;
+pub use python::{Python, install as install_python};
 
 use crate::{
     apt,
@@ -15,6 +17,56 @@ use crate::{
     progress::Progress,
     servers::{postgres, rabbitmq},
 };
+
+/// What a test of the agent asks where it stands beside it, and the packages that
+/// bring it; `sleep` and its like are there anyway.
+const OTHER_TOOLS: &[&str] = &[
+    "blkid",
+    "containerd",
+    "cron",
+    "db5.3_load",
+    "dmidecode",
+    "findmnt",
+    "fusioninventory-inventory",
+    "ip",
+    "lspci",
+    "lsusb",
+    "mkfs.ext4",
+    "numactl",
+    "openssl",
+    "rpm",
+    "runc",
+    "sfdisk",
+    "sqlite3",
+    "ss",
+    "sudo",
+    "sysctl",
+    "systemctl",
+    "unshare",
+];
+const OTHER_PACKAGES: &[&str] = &[
+    "containerd",
+    "cron",
+    "db5.3-util",
+    "dmidecode",
+    "e2fsprogs",
+    "fdisk",
+    "fusioninventory-agent",
+    "iproute2",
+    "mount",
+    "numactl",
+    "openssl",
+    "passwd",
+    "pciutils",
+    "procps",
+    "rpm",
+    "runc",
+    "sqlite3",
+    "sudo",
+    "systemd",
+    "usbutils",
+    "util-linux",
+];
 
 /// A tool that some command needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +79,8 @@ pub enum Need {
     Node,
     /// For the browser test.
     Chromium,
+    /// That the agent's findings are compared with.
+    OtherTools,
     /// To measure the agent beside it.
     NodeExporter,
     /// To measure the agent beside it.
@@ -43,6 +97,7 @@ impl Need {
             Self::RabbitMq => "RabbitMQ with Erlang, the queue",
             Self::Node => "Node.js 20.19 or newer with npm, for the web UI",
             Self::Chromium => "Chromium, for the browser test",
+            Self::OtherTools => "tools that the agent's findings are compared with",
             Self::NodeExporter => "prometheus-node-exporter, to compare with",
             Self::FusionInventory => "fusioninventory-agent, to compare with",
             Self::Containerd => "containerd, runc and curl, for the containers of the measured node",
@@ -58,6 +113,7 @@ impl Need {
             // Node.js itself comes by pip: Debian 12 has version 18.
             Self::Node => &["python3-venv"],
             Self::Chromium => &["chromium"],
+            Self::OtherTools => OTHER_PACKAGES,
             Self::NodeExporter => &["prometheus-node-exporter"],
             Self::FusionInventory => &["fusioninventory-agent"],
             Self::Containerd => &["containerd", "runc", "curl"],
@@ -71,6 +127,7 @@ impl Need {
             Self::RabbitMq => rabbitmq::find().is_some(),
             Self::Node => Node::find(checkout).is_some(),
             Self::Chromium => chromium().is_some(),
+            Self::OtherTools => OTHER_TOOLS.iter().all(|tool| apt::find_in_path(tool).is_some()),
             Self::NodeExporter => apt::find_in_path("prometheus-node-exporter").is_some(),
             Self::FusionInventory => apt::find_in_path("fusioninventory-inventory").is_some(),
             Self::Containerd => ["containerd", "ctr", "runc", "curl"]

@@ -18,7 +18,7 @@ use crate::{
     cli,
     error::Error,
     interrupt::Interrupt,
-    need::{self, Need, Node},
+    need::{self, Need, Node, Python},
     progress::Progress,
     servers::Given,
     session::Session,
@@ -29,6 +29,33 @@ pub fn run(checkout: &Checkout, options: &cli::Test, interrupt: &Interrupt) -> R
     let mut report = Report::new(checkout)?;
     steps(checkout, &Selection::new(&options.filter), interrupt, &mut report)?;
     Ok(report.finish())
+}
+
+/// What the tests compare with. Each test that lacks its tool says SKIPPED, so that
+/// nothing fails where one cannot be had.
+fn comparisons(
+    checkout: &Checkout,
+    interrupt: &Interrupt,
+    progress: &Progress,
+    report: &mut Report,
+) -> Result<Option<Python>, Error> {
+    let tools = need::provide(&[Need::OtherTools], checkout, interrupt, progress);
+    let python = match tools {
+        Err(Error::Interrupted) => return Err(Error::Interrupted),
+        Err(error) => {
+            report.skip("some comparisons", &error.to_string().replace('\n', " "));
+            Ok(Python::find(checkout))
+        }
+        Ok(()) => need::install_python(checkout, interrupt, progress),
+    };
+    match python {
+        Err(Error::Interrupted) => Err(Error::Interrupted),
+        Err(error) => {
+            report.skip("bills of materials", &error.to_string().replace('\n', " "));
+            Ok(None)
+        }
+        Ok(python) => Ok(python),
+    }
 }
 
 /// Runs all tests into an existing report.
@@ -86,8 +113,10 @@ fn steps(
     if selection.has(RUST) {
         match (&session, built) {
             (Some(session), Some(())) => {
+                let python = comparisons(checkout, interrupt, &progress, report)?;
                 report.step("Rust tests", |log| {
-                    rust::test(checkout, session, node.as_ref(), &selection.names, interrupt, log)
+                    let (node, python) = (node.as_ref(), python.as_ref());
+                    rust::test(checkout, session, node, python, &selection.names, interrupt, log)
                 })?;
             }
             _ => report.skip(RUST, "its servers or the build failed"),

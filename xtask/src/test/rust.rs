@@ -7,7 +7,7 @@ use crate::{
     command,
     error::Error,
     interrupt::Interrupt,
-    need::Node,
+    need::{Node, Python},
     session::Session,
     test::{Counts, libtest::Libtest},
 };
@@ -23,6 +23,7 @@ pub fn test(
     checkout: &Checkout,
     session: &Session,
     node: Option<&Node>,
+    python: Option<&Python>,
     names: &[String],
     interrupt: &Interrupt,
     show: &mut dyn FnMut(&str),
@@ -44,6 +45,9 @@ pub fn test(
     if let Some(node) = node {
         // The system tests run buf, a program of Node.js.
         cargo.env("PATH", node.path());
+    }
+    if let Some(python) = python {
+        cargo.env("ASSETTRACK_TEST_PYTHON", &python.program);
     }
     let mut libtest = Libtest::default();
     let status = command::run_lines(&mut cargo, interrupt, |line| {
