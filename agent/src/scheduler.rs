@@ -28,7 +28,7 @@ use crate::status::Status;
 use crate::store::{Recording, Store, StoreError};
 use crate::watch::{Cause, Wakes};
 
-use self::pace::{Cost, prompt_intervals};
+use self::pace::{Cost, TOLD_INTERVAL, prompt_intervals};
 use self::slot::Slot;
 
 /// After this long a full outbox, or a probe that took too long, is tried again.
@@ -232,11 +232,17 @@ impl State {
     /// How long each probe waits without an event.
     fn intervals(&self) -> Vec<Duration> {
         let settings = &self.work.settings;
-        let is_prompt = |&place: &usize| self.work.probes[place].cadence == Cadence::Prompt;
-        let prompt: Vec<usize> = (0..self.slots.len()).filter(is_prompt).collect();
-        let costs: Vec<Duration> = prompt.iter().map(|&place| self.slots[place].cost.cpu).collect();
+        let is_prompt = |place: usize| self.work.probes[place].cadence == Cadence::Prompt;
+        // One that the kernel or the runtime wakes need not look so often.
+        let is_told =
+            |place: usize| !self.work.probes[place].signals.is_empty() && !self.work.wakes.is_blind(place);
+        let prompt: Vec<usize> =
+            (0..self.slots.len()).filter(|&place| is_prompt(place) && !is_told(place)).collect();
+        let costs: Vec<Duration> = prompt.iter().map(|&place| self.slots[place].usual_cpu()).collect();
         let full = |(place, slot): (usize, &Slot)| {
-            if slot.failed || self.work.wakes.is_blind(place) {
+            if is_prompt(place) {
+                TOLD_INTERVAL.max(settings.prompt_interval).min(settings.full_interval)
+            } else if slot.failed || self.work.wakes.is_blind(place) {
                 slot.cost.blind_interval(settings.full_interval)
             } else {
                 settings.full_interval

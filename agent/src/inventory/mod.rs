@@ -5,11 +5,16 @@ mod json;
 mod table;
 
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
+use contracts::v1::AssetKind;
 use kit::settings::SettingError;
 
 use crate::config::{Output, ScanArgs, host_root};
-use crate::probe;
+use crate::host::HostRoot;
+use crate::probe::{self, Probe, ProbeError, Scan};
 
 /// Why an inventory could not be printed, or not whole.
 #[derive(Debug, thiserror::Error)]
@@ -34,29 +39,78 @@ pub enum InventoryError {
 /// See [`InventoryError`].
 pub fn print(args: &ScanArgs) -> Result<(), InventoryError> {
     let host = host_root(&args.host_root)?;
+    let probes = probe::all(&probe::Context::forgetful(args.probes.clone()));
+    let (scans, form) = std::thread::scope(|scope| {
+        // It takes as long as many a probe.
+        let form = scope.spawn(|| (args.output == Output::Json).then(json::Form::new).transpose());
+        (scan_all(&host, &probes), form.join())
+    });
+    let form = form.map_err(|_| InventoryError::Json("the contracts cannot be read".to_owned()))??;
     let (mut assets, mut failed) = (Vec::new(), 0);
-    for probe in probe::all(&probe::Context::forgetful(args.probes.clone())) {
-        match probe.scan(&host) {
-            Ok(scan) => {
+    for (probe, scan) in probes.iter().zip(scans) {
+        match scan {
+            Some(Ok(scan)) => {
                 assets.extend(scan.assets);
                 for warning in scan.warnings {
                     writeln!(io::stderr(), "warning: {}: {warning}", probe.name)?;
                 }
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 failed += 1;
                 writeln!(io::stderr(), "error: {}: {error}", probe.name)?;
+            }
+            None => {
+                failed += 1;
+                writeln!(io::stderr(), "error: {}: panicked", probe.name)?;
             }
         }
     }
     let mut out = io::BufWriter::new(io::stdout().lock());
-    match args.output {
-        Output::Table => table::write(&mut out, &assets)?,
-        Output::Json => json::write(&mut out, &assets)?,
-        Output::Cyclonedx => cyclonedx::write(&mut out, &assets, failed == 0)?,
+    match (args.output, form) {
+        (Output::Json, Some(form)) => form.write(&mut out, &assets)?,
+        (Output::Cyclonedx, _) => cyclonedx::write(&mut out, &assets, failed == 0)?,
+        (Output::Table | Output::Json, _) => table::write(&mut out, &assets)?,
     }
     out.flush()?;
     if failed > 0 { Err(InventoryError::Incomplete(failed)) } else { Ok(()) }
+}
+
+type Scanned = Option<Result<Scan, ProbeError>>;
+
+/// Runs all probes, a few at a time; `None` for one that panicked. A person waits
+/// for the answer, unlike that of the running agent, which takes one by one.
+fn scan_all(host: &HostRoot, probes: &[Probe]) -> Vec<Scanned> {
+    // The sockets are told by the containers which of them a program runs in.
+    let last = |place: &usize| probes[*place].kind == AssetKind::ListeningSocket;
+    let mut places: Vec<usize> = (0..probes.len()).collect();
+    places.sort_by_key(last);
+    let first = places.iter().position(last).unwrap_or(places.len());
+    let mut scans: Vec<Scanned> = probes.iter().map(|_| None).collect();
+    for places in [&places[..first], &places[first..]] {
+        let next = AtomicUsize::new(0);
+        let scanned = Mutex::new(Vec::new());
+        let work = || {
+            while let Some(&place) = places.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let scan = catch_unwind(AssertUnwindSafe(|| probes[place].scan(host)));
+                scanned.lock().unwrap_or_else(PoisonError::into_inner).push((place, scan.ok()));
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..workers() {
+                scope.spawn(work);
+            }
+            work();
+        });
+        for (place, scan) in scanned.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            scans[place] = scan;
+        }
+    }
+    scans
+}
+
+/// Threads that a short piece of work is spread over.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(4)
 }
 
 #[cfg(test)]
@@ -73,12 +127,12 @@ mod tests {
     #[test]
     fn json_is_an_array_in_the_form_of_the_contracts() {
         let mut out = Vec::new();
-        json::write(&mut out, &assets()).unwrap();
+        json::Form::new().unwrap().write(&mut out, &assets()).unwrap();
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(value[1]["kind"], "ASSET_KIND_PACKAGE");
         assert_eq!(value[1]["details"]["package"]["version"], "1");
         let mut out = Vec::new();
-        json::write(&mut out, &[]).unwrap();
+        json::Form::new().unwrap().write(&mut out, &[]).unwrap();
         assert_eq!(out, b"[]\n");
     }
 

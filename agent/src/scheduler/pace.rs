@@ -3,7 +3,7 @@
 //! | run because of | rule |
 //! | --- | --- |
 //! | an event | after the last run a pause of 50 times its processor time (2 % of a core), as long as it took, at least 1 s, at most 60 s |
-//! | the prompt interval | all probes of that cadence together at most 0.15 % of a core, cheap ones first served |
+//! | the prompt interval | all probes of that cadence together at most 0.15 % of a core, cheap ones first served; those that something else wakes each 30 s |
 //! | the full interval | as set; a probe that nothing can wake now, or that failed, each minute, but at most 0.1 % of a core |
 //! | a failed record, a new store | after the pause that holds for events |
 //! | a request, the start | at once |
@@ -20,6 +20,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const PROMPT_SHARE: f64 = 0.0015;
 /// Interval of a probe that nothing can wake, or that failed.
 const BLIND_INTERVAL: Duration = Duration::from_secs(60);
+/// Interval of a prompt probe while something else wakes it.
+pub(super) const TOLD_INTERVAL: Duration = Duration::from_secs(30);
 /// It may use 1/1000 of a core.
 const BLIND_COST: u32 = 1000;
 

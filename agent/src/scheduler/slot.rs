@@ -26,6 +26,8 @@ pub(super) struct Slot {
     /// The last run found nothing, or it could not be recorded.
     pub(super) failed: bool,
     pub(super) cost: Cost,
+    /// What the run before that took.
+    earlier: Cost,
     /// Events wait until then.
     pub(super) events_from: Instant,
     /// Requests that wait for the next run, and for the current one.
@@ -47,6 +49,7 @@ impl Slot {
             has_ended_once: false,
             failed: false,
             cost: Cost::default(),
+            earlier: Cost::default(),
             events_from: now,
             waiting: Vec::new(),
             serving: Vec::new(),
@@ -80,8 +83,14 @@ impl Slot {
         }
     }
 
+    /// What a run costs that has nothing new to find: the cheaper one of the last
+    /// two. The first run, or one after a change, has more to do.
+    pub(super) fn usual_cpu(&self) -> Duration {
+        self.cost.cpu.min(self.earlier.cpu)
+    }
+
     pub(super) fn costs(&mut self, now: Instant, cost: Cost) {
-        self.cost = cost;
+        self.earlier = std::mem::replace(&mut self.cost, cost);
         self.events_from = now + cost.pause();
     }
 }

@@ -61,9 +61,10 @@ impl Sources {
         let mut sources = JoinSet::new();
         let Self { wakes, host, tables, files } = self;
         if wakes.is_wanted(Source::Network) {
-            let wakes = wakes.clone();
+            let (wakes, host) = (wakes.clone(), host.clone());
             sources.spawn(async move {
-                supervise(Source::Network, &wakes, || netlink::watch_network(&wakes), sleep).await
+                let attempt = || netlink::watch_network(&host, &wakes);
+                supervise(Source::Network, &wakes, attempt, sleep).await
             });
         }
         if wakes.is_wanted(Source::Devices) {

@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -18,6 +19,7 @@ use tokio::io::Interest;
 
 use super::ready::registered;
 use super::wake::{Source, WakeSender};
+use crate::host::HostRoot;
 use crate::probe::Signal;
 
 /// Multicast groups of links, addresses and routes.
@@ -36,8 +38,12 @@ const MESSAGE_BYTES: usize = 8 * 1024;
 const TURN: Duration = Duration::from_millis(100);
 const MAX_MESSAGES: usize = 1024;
 
-/// Waits for changes of interfaces, addresses and routes.
-pub(super) async fn watch_network(wakes: &WakeSender) -> io::Result<Infallible> {
+/// Waits for changes of interfaces, addresses and routes. Those of another
+/// namespace than the node's say nothing.
+pub(super) async fn watch_network(host: &HostRoot, wakes: &WakeSender) -> io::Result<Infallible> {
+    if !is_nodes_namespace(host) {
+        return Err(io::Error::other("the agent is not in the node's network namespace"));
+    }
     let socket = open(SockProtocol::NetlinkRoute, NETWORK_GROUPS)?;
     wakes.up(Source::Network);
     watch(socket, || wakes.lost(Source::Network), |_| wakes.signal(Signal::Network)).await
@@ -53,6 +59,15 @@ pub(super) async fn watch_devices(wakes: &WakeSender) -> io::Result<Infallible> 
         }
     };
     watch(socket, || wakes.lost(Source::Devices), told).await
+}
+
+/// Files below /proc/PID/net are their namespace's own, with one inode in every
+/// mount of procfs.
+fn is_nodes_namespace(host: &HostRoot) -> bool {
+    let inode = |file: io::Result<std::fs::File>| file.and_then(|file| file.metadata()).map(|of| of.ino());
+    let nodes = inode(host.open("proc/1/net/dev"));
+    let own = inode(std::fs::File::open("/proc/thread-self/net/dev"));
+    matches!((nodes, own), (Ok(nodes), Ok(own)) if nodes == own)
 }
 
 fn open(protocol: SockProtocol, groups: i32) -> io::Result<OwnedFd> {
