@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::dir::Dir;
@@ -216,6 +217,18 @@ impl HostRoot {
         let fd = self.open_at(path.as_ref(), path_flags())?;
         let stat = fstatvfs(&fd)?;
         Ok(stat.blocks().saturating_mul(stat.fragment_size()))
+    }
+
+    /// Whether this thread's network namespace is that of process 1. Files below
+    /// /proc/PID/net are their namespace's own, with one inode in every mount of
+    /// procfs, so this needs no privilege, unlike /proc/1/ns/net.
+    ///
+    /// # Errors
+    /// What the system says of /proc/1/net/dev; process 1 may be hidden
+    /// (`hidepid` of proc(5)).
+    pub fn shares_network(&self) -> io::Result<bool> {
+        let nodes = self.open("proc/1/net/dev")?.metadata()?.ino();
+        Ok(std::fs::metadata("/proc/thread-self/net/dev").is_ok_and(|own| own.ino() == nodes))
     }
 
     fn open_at(&self, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {

@@ -92,6 +92,12 @@ fn sockets() {
 }
 
 #[test]
+fn sockets_by_diag() {
+    use super::sockets::diag::tests::{answer, survives as parse};
+    survives(&[&answer()], parse);
+}
+
+#[test]
 fn units() {
     let unit = b"[Unit]\nDescription=a \\\n b\n[Install]\nWantedBy=x.target\nAlias=y.service\n";
     scans("systemd", "etc/systemd/system/x.service", &[unit]);

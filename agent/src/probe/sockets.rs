@@ -1,5 +1,6 @@
-//! Listening sockets: the tables of `/proc/net` in the network namespace of
-//! process 1, and the processes that hold them by `/proc/*/fd`. What listens in
+//! Listening sockets: as the kernel tells of them (sock_diag(7)) where the agent
+//! shares the node's network namespace, else the tables of `/proc/net` of process
+//! 1; and the processes that hold them by `/proc/*/fd`. What listens in
 //! a namespace of its own, as most containers do, is not reachable by the node's
 //! addresses and is not the node's; what runs in a container with the node's
 //! network is there, and says so.
@@ -10,6 +11,7 @@
 //! But what is there when the agent first looks, or was recorded by an earlier
 //! one, counts at once.
 
+pub(super) mod diag;
 mod table;
 
 #[cfg(test)]
@@ -95,7 +97,17 @@ impl Sockets {
 
 fn read_rows(host: &HostRoot, warnings: &mut Vec<String>) -> Result<Vec<Row>, ProbeError> {
     let mut rows = Vec::new();
+    let is_own = host.shares_network().unwrap_or(false);
     for protocol in PROTOCOLS {
+        // Where the kernel cannot tell so (a module that is not there, a sandbox),
+        // its tables say the same.
+        if is_own && let Ok((found, surplus)) = diag::read(protocol, MAX_ROWS - rows.len()) {
+            rows.extend(found);
+            if surplus > 0 {
+                warnings.push(format!("{protocol}: {surplus} sockets are too many"));
+            }
+            continue;
+        }
         let path = format!("proc/1/net/{protocol}");
         let file = match host.open(&path).or_else(|_| host.open(format!("proc/self/net/{protocol}"))) {
             Ok(file) => file,

@@ -7,7 +7,6 @@
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -41,7 +40,7 @@ const MAX_MESSAGES: usize = 1024;
 /// Waits for changes of interfaces, addresses and routes. Those of another
 /// namespace than the node's say nothing.
 pub(super) async fn watch_network(host: &HostRoot, wakes: &WakeSender) -> io::Result<Infallible> {
-    if !is_nodes_namespace(host) {
+    if !host.shares_network()? {
         return Err(io::Error::other("the agent is not in the node's network namespace"));
     }
     let socket = open(SockProtocol::NetlinkRoute, NETWORK_GROUPS)?;
@@ -59,15 +58,6 @@ pub(super) async fn watch_devices(wakes: &WakeSender) -> io::Result<Infallible> 
         }
     };
     watch(socket, || wakes.lost(Source::Devices), told).await
-}
-
-/// Files below /proc/PID/net are their namespace's own, with one inode in every
-/// mount of procfs.
-fn is_nodes_namespace(host: &HostRoot) -> bool {
-    let inode = |file: io::Result<std::fs::File>| file.and_then(|file| file.metadata()).map(|of| of.ino());
-    let nodes = inode(host.open("proc/1/net/dev"));
-    let own = inode(std::fs::File::open("/proc/thread-self/net/dev"));
-    matches!((nodes, own), (Ok(nodes), Ok(own)) if nodes == own)
 }
 
 fn open(protocol: SockProtocol, groups: i32) -> io::Result<OwnedFd> {

@@ -13,7 +13,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::unix::fs::MetadataExt;
 
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::sys::socket::SockaddrStorage;
@@ -25,9 +24,7 @@ use super::links::{Links, NET};
 use crate::host::HostRoot;
 
 const IF_INET6: &str = "proc/1/net/if_inet6";
-/// Any file of a network namespace serves; this one is always there.
 const NODES_DEV: &str = "proc/1/net/dev";
-const OWN_DEV: &str = "/proc/thread-self/net/dev";
 
 /// kube-proxy puts the address of each service of the cluster here (IPVS):
 /// thousands that change with the services, and none is the node's.
@@ -52,18 +49,13 @@ pub(super) fn read(host: &HostRoot, own: bool) -> Result<(Shown, Option<String>)
     Ok((shown, warning))
 }
 
-/// Whether the agent's own network namespace is that of process 1. Files below
-/// /proc/PID/net are the namespace's own, with one inode in every mount of
-/// procfs, so this needs no privilege, unlike /proc/1/ns/net.
+/// Whether the agent's own network namespace is that of process 1.
 pub(super) fn is_nodes_namespace(host: &HostRoot, links: &Links) -> Result<bool, ProbeError> {
-    let own = std::fs::metadata(OWN_DEV).map(|metadata| metadata.ino());
-    match (host.open(NODES_DEV).and_then(|file| file.metadata()), own) {
-        (Ok(nodes), Ok(own)) => Ok(nodes.ino() == own),
+    match host.shares_network() {
         // Process 1 is hidden (`hidepid` of proc(5)). Then the agent's own view
         // must have the same interfaces as the node's /sys.
-        (Err(error), _) if is_absent(&error) && has_these_interfaces(host, links)? => Ok(true),
-        (Err(error), _) => Err(ProbeError::read(NODES_DEV)(error)),
-        (Ok(_), Err(_)) => Ok(false),
+        Err(error) if is_absent(&error) && has_these_interfaces(host, links)? => Ok(true),
+        shared => shared.map_err(ProbeError::read(NODES_DEV)),
     }
 }
 

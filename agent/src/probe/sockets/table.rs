@@ -5,9 +5,9 @@ use std::io::{self, BufRead};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// State of a TCP socket that listens: TCP_LISTEN of include/net/tcp_states.h.
-const LISTEN: u8 = 0x0A;
+pub(super) const LISTEN: u8 = 0x0A;
 /// State of a UDP socket that is not connected: TCP_CLOSE.
-const UNCONNECTED: u8 = 0x07;
+pub(super) const UNCONNECTED: u8 = 0x07;
 
 /// Most bytes of a table: a million sockets.
 const MAX_BYTES: u64 = 160 * 1024 * 1024;
