@@ -49,7 +49,9 @@ fn walk(set: &FileDescriptorSet) -> Result<String, Box<dyn Error>> {
             writeln!(code, "        if let Some(details) = &mut self.details {{ details.walk(walker); }}")?;
         }
         write_fields(&mut code, message)?;
-        writeln!(code, "    }}\n}}\n")?;
+        writeln!(code, "    }}\n")?;
+        write_times(&mut code, message, has_kinds)?;
+        writeln!(code, "}}\n")?;
         if has_kinds {
             writeln!(code, "impl Walk for v1::asset_details::Details {{")?;
             writeln!(code, "    fn walk(&mut self, walker: &mut dyn Walker) {{\n        match self {{")?;
@@ -57,6 +59,17 @@ fn walk(set: &FileDescriptorSet) -> Result<String, Box<dyn Error>> {
                 let variant = field.type_name().rsplit('.').next().unwrap_or_default();
                 let variant = variant.trim_end_matches("Details");
                 writeln!(code, "            Self::{variant}(details) => details.walk(walker),")?;
+            }
+            writeln!(code, "        }}\n    }}\n")?;
+            writeln!(
+                code,
+                "    fn times(&self, see: &mut dyn FnMut(&'static str, &prost_types::Timestamp)) {{"
+            )?;
+            writeln!(code, "        match self {{")?;
+            for field in message.field.iter().filter(|field| field.oneof_index.is_some()) {
+                let variant = field.type_name().rsplit('.').next().unwrap_or_default();
+                let variant = variant.trim_end_matches("Details");
+                writeln!(code, "            Self::{variant}(details) => details.times(see),")?;
             }
             writeln!(code, "        }}\n    }}\n}}\n")?;
         }
@@ -77,12 +90,7 @@ fn write_fields(code: &mut String, message: &DescriptorProto) -> Result<(), Box<
                 return Err(format!("{}.{name}: optional texts are not provided for", message.name()).into());
             }
             Type::String => writeln!(code, "        walker.text(&mut self.{name});")?,
-            Type::Message if field.type_name() == TIMESTAMP && !repeated => {
-                writeln!(
-                    code,
-                    "        if let Some(time) = &self.{name} {{ walker.time(\"{name}\", time); }}"
-                )?;
-            }
+            Type::Message if field.type_name() == TIMESTAMP && !repeated => {}
             Type::Message if repeated => {
                 writeln!(code, "        let most = walker.longest_list(self.{name}.len());")?;
                 writeln!(code, "        self.{name}.truncate(most);")?;
@@ -94,5 +102,27 @@ fn write_fields(code: &mut String, message: &DescriptorProto) -> Result<(), Box<
             _ => {}
         }
     }
+    Ok(())
+}
+
+/// Times of a message and of those in it.
+fn write_times(code: &mut String, message: &DescriptorProto, has_kinds: bool) -> Result<(), Box<dyn Error>> {
+    writeln!(code, "    #[allow(unused_variables)]")?;
+    writeln!(code, "    fn times(&self, see: &mut dyn FnMut(&'static str, &prost_types::Timestamp)) {{")?;
+    if has_kinds {
+        writeln!(code, "        if let Some(details) = &self.details {{ details.times(see); }}")?;
+    }
+    for field in message.field.iter().filter(|field| field.r#type() == Type::Message) {
+        let name = field.name();
+        if field.oneof_index.is_some() {
+            continue;
+        }
+        if field.label() == Label::Repeated {
+            writeln!(code, "        for one in &self.{name} {{ one.times(see); }}")?;
+        } else if field.type_name() == TIMESTAMP {
+            writeln!(code, "        if let Some(time) = &self.{name} {{ see(\"{name}\", time); }}")?;
+        }
+    }
+    writeln!(code, "    }}")?;
     Ok(())
 }

@@ -15,7 +15,7 @@ pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/desc
 pub mod walk {
     use crate::v1;
 
-    /// What is done with each text, list and time.
+    /// What is done with each text and list.
     pub trait Walker {
         /// A text.
         fn text(&mut self, text: &mut String);
@@ -24,14 +24,14 @@ pub mod walk {
         /// A list of messages has this length; answers how many may stay. Each
         /// of these is walked then.
         fn longest_list(&mut self, length: usize) -> usize;
-        /// A time, with the name of its field.
-        fn time(&mut self, field: &'static str, time: &prost_types::Timestamp);
     }
 
     /// What can be walked.
     pub trait Walk {
-        /// Shows each text, list and time, nested ones too, to the walker.
+        /// Shows each text and list, nested ones too, to the walker.
         fn walk(&mut self, walker: &mut dyn Walker);
+        /// Shows each time, nested ones too, with the name of its field.
+        fn times(&self, see: &mut dyn FnMut(&'static str, &prost_types::Timestamp));
     }
 
     include!(concat!(env!("OUT_DIR"), "/walk.rs"));

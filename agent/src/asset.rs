@@ -6,7 +6,6 @@ use contracts::walk::{Walk, Walker};
 use kit::identity::kind_of;
 use kit::queue::{MAX_DISPLAY_NAME_BYTES, MAX_NATURAL_KEY_BYTES, STATE_HASH_BYTES};
 use prost::Message;
-use prost_types::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::text::{scrub, truncate};
@@ -175,8 +174,6 @@ impl Walker for Limits {
         self.cut |= length > self.list_entries;
         self.list_entries
     }
-
-    fn time(&mut self, _field: &'static str, _time: &Timestamp) {}
 }
 
 #[cfg(test)]

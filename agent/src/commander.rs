@@ -7,11 +7,12 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use contracts::v1::{AgentCommand, AssetKind, agent_command::Command};
 use futures::StreamExt;
+use kit::identity::parse_uuid;
 use kit::queue::{COMMAND_TTL_MILLIS, SCHEMA_VERSION, Topology, command_key};
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions, QueueBindOptions,
@@ -48,6 +49,16 @@ pub struct Commander {
     kinds: Vec<AssetKind>,
     triggers: mpsc::Sender<Trigger>,
     conflict_after: Duration,
+    memory: Mutex<Memory>,
+}
+
+/// What outlives a connection.
+#[derive(Default)]
+struct Memory {
+    /// IDs of the commands obeyed last.
+    obeyed: VecDeque<String>,
+    /// Since when another connection has held the queue.
+    held_since: Option<Instant>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +76,10 @@ enum Refusal {
     Undecodable(#[from] prost::DecodeError),
     #[error("schema_version {0} is not known")]
     Version(u32),
+    #[error("command_id {0:?} is no UUID of 36 characters in lower case")]
+    NoId(String),
+    #[error("no probe finds what it asks for")]
+    NoProbe,
     #[error("is for node {0:?}")]
     OtherNode(String),
     #[error("has expired")]
@@ -91,7 +106,8 @@ impl Commander {
         kinds: Vec<AssetKind>,
         triggers: mpsc::Sender<Trigger>,
     ) -> Self {
-        Self { topology, store, status, metrics, kinds, triggers, conflict_after: CONFLICT_AFTER }
+        let (conflict_after, memory) = (CONFLICT_AFTER, Mutex::default());
+        Self { topology, store, status, metrics, kinds, triggers, conflict_after, memory }
     }
 
     /// The same with another time after which a held queue is a conflict.
@@ -103,12 +119,10 @@ impl Commander {
 
     /// Obeys for as long as the connection lasts.
     pub(crate) async fn follow(&self, connection: &Connection) -> Infallible {
-        let mut obeyed = VecDeque::with_capacity(REMEMBERED);
-        let mut held_since: Option<Instant> = None;
         loop {
-            let Err(failure) = self.consume(connection, &mut obeyed, &mut held_since).await;
+            let Err(failure) = self.consume(connection).await;
             if is_locked(&failure) {
-                let since = *held_since.get_or_insert_with(Instant::now);
+                let since = *self.memory().held_since.get_or_insert_with(Instant::now);
                 if since.elapsed() >= self.conflict_after && self.status.set_identity_conflict(true) {
                     self.metrics.identity_conflict.set(1);
                     tracing::error!(
@@ -116,8 +130,6 @@ impl Commander {
                         "another agent lives under this node's identity: give each machine its own machine-id"
                     );
                 }
-            } else {
-                held_since = None;
             }
             self.status.commands_fail(failure.to_string());
             tracing::debug!(error = %failure, "commands cannot be received");
@@ -125,19 +137,18 @@ impl Commander {
         }
     }
 
-    async fn consume(
-        &self,
-        connection: &Connection,
-        obeyed: &mut VecDeque<String>,
-        held_since: &mut Option<Instant>,
-    ) -> Result<Infallible, Failure> {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn consume(&self, connection: &Connection) -> Result<Infallible, Failure> {
         let channel = connection.create_channel().await?;
         let queue = self.topology.command_queue(self.store.node_uid());
         let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
         let mut arguments = FieldTable::default();
         arguments.insert("x-message-ttl".into(), AMQPValue::LongUInt(COMMAND_TTL_MILLIS));
         channel.queue_declare(queue.as_str().into(), options, arguments).await?;
-        *held_since = None;
+        self.memory().held_since = None;
         if self.status.set_identity_conflict(false) {
             self.metrics.identity_conflict.set(0);
             tracing::info!("no other agent lives under this node's identity any more");
@@ -156,7 +167,7 @@ impl Commander {
         self.status.commands_work();
         while let Some(delivery) = consumer.next().await {
             let delivery = delivery?;
-            match self.obey(&delivery.data, obeyed).await {
+            match self.obey(&delivery.data).await {
                 Ok(name) => {
                     self.status.obeyed();
                     self.metrics
@@ -177,7 +188,7 @@ impl Commander {
     }
 
     /// Obeys one command; answers its name.
-    async fn obey(&self, body: &[u8], obeyed: &mut VecDeque<String>) -> Result<&'static str, Refusal> {
+    async fn obey(&self, body: &[u8]) -> Result<&'static str, Refusal> {
         let command = AgentCommand::decode(body)?;
         if command.schema_version != SCHEMA_VERSION {
             return Err(Refusal::Version(command.schema_version));
@@ -185,7 +196,10 @@ impl Commander {
         if command.node_uid != self.store.node_uid().to_string() {
             return Err(Refusal::OtherNode(command.node_uid));
         }
-        if obeyed.contains(&command.command_id) {
+        if parse_uuid(&command.command_id).is_none() {
+            return Err(Refusal::NoId(command.command_id));
+        }
+        if self.memory().obeyed.contains(&command.command_id) {
             return Err(Refusal::Repeated);
         }
         let now = kit::time::now();
@@ -195,6 +209,10 @@ impl Commander {
         let name = match command.command.ok_or(Refusal::Empty)? {
             Command::Rescan(rescan) => {
                 let places = self.places(&rescan.kinds().collect::<Vec<_>>());
+                // No places would mean all of them.
+                if places.is_empty() && !rescan.kinds.is_empty() {
+                    return Err(Refusal::NoProbe);
+                }
                 tracing::info!(probes = places.len(), "told to scan");
                 self.scan(places).await?;
                 "rescan"
@@ -211,10 +229,11 @@ impl Commander {
                 "new_stream"
             }
         };
-        if obeyed.len() == REMEMBERED {
-            obeyed.pop_front();
+        let mut memory = self.memory();
+        if memory.obeyed.len() == REMEMBERED {
+            memory.obeyed.pop_front();
         }
-        obeyed.push_back(command.command_id);
+        memory.obeyed.push_back(command.command_id);
         Ok(name)
     }
 

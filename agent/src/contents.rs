@@ -85,8 +85,6 @@ impl Walker for Shorten {
     fn longest_list(&mut self, length: usize) -> usize {
         length
     }
-
-    fn time(&mut self, _field: &'static str, _time: &prost_types::Timestamp) {}
 }
 
 #[cfg(test)]

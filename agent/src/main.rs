@@ -23,10 +23,10 @@ fn main() -> ExitCode {
         exit_usage(&error);
     }
     // One thread for all that waits; probes and the store have their own, which
-    // must not run out while some probes hang.
+    // must not run out even if all probes hang.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(16)
+        .max_blocking_threads(64)
         .thread_keep_alive(Duration::from_secs(2))
         .build();
     match runtime {

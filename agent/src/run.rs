@@ -1,7 +1,7 @@
 //! The running agent, put together from its parts.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use contracts::v1::agent_service_server::AgentServiceServer;
 use contracts::v1::{AssetKind, NodeIdentity};
@@ -35,6 +35,8 @@ const FRAME_BYTES: u32 = 16 * 1024;
 
 /// How often the disk is tried again while the store is in memory.
 const DISK_INTERVAL: Duration = Duration::from_secs(10);
+/// And at the least.
+const LONGEST_DISK_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Why an agent ended.
 #[derive(Debug, thiserror::Error)]
@@ -229,20 +231,31 @@ async fn show_store(store: Arc<Store>, metrics: AgentMetrics, shutdown: Cancella
     }
 }
 
-/// Tries the disk again while the store is in memory.
+/// Tries the disk again while the store is in memory; less often when it was
+/// left again soon after the last return, as each return begins a new stream.
 async fn return_to_disk(store: Arc<Store>, shutdown: CancellationToken) {
+    let mut pause = DISK_INTERVAL;
+    let mut returned: Option<Instant> = None;
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(DISK_INTERVAL) => {}
+            () = tokio::time::sleep(pause) => {}
         }
         if store.figures().in_memory.is_none() {
+            if returned.is_some_and(|at| at.elapsed() > 4 * pause) {
+                (pause, returned) = (DISK_INTERVAL, None);
+            }
+            continue;
+        }
+        if returned.take().is_some() {
+            pause = (2 * pause).min(LONGEST_DISK_INTERVAL);
+            tracing::warn!(seconds = pause.as_secs(), "the disk failed again, it is tried less often");
             continue;
         }
         let store = store.clone();
         match tokio::task::spawn_blocking(move || store.return_to_disk()).await {
             Ok(Err(error)) => tracing::debug!(%error, "the store stays in memory"),
-            Ok(Ok(_)) => {}
+            Ok(Ok(_)) => returned = Some(Instant::now()),
             Err(_) => return,
         }
     }

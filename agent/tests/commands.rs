@@ -238,6 +238,9 @@ async fn a_command_that_cannot_be_obeyed_harms_nobody() {
         AgentCommand { node_uid: Uuid::from_u128(9).to_string(), ..rescan() },
         AgentCommand { expire_time: past, ..rescan() },
         AgentCommand { command: None, ..rescan() },
+        AgentCommand { command_id: String::new(), ..rescan() },
+        // A kind that no probe here finds does not mean all.
+        of(Command::Rescan(RescanCommand { kinds: vec![AssetKind::Custom.into()] })),
     ] {
         broker.send(&wrong.encode_to_vec()).await;
     }

@@ -295,11 +295,20 @@ impl Store {
     /// # Errors
     /// The disk still fails; the store stays in memory.
     pub fn return_to_disk(&self) -> Result<bool, StoreError> {
+        let generation = {
+            let open = self.lock();
+            if open.memory.is_none() {
+                return Ok(open.database.is_some());
+            }
+            open.generation
+        };
+        // Without the lock: a disk that is dying may take minutes to answer, and
+        // the store in memory goes on meanwhile.
+        let file::Opened { database, set_aside } = file::open(&self.settings, generation)?;
         let mut open = self.lock();
-        let Open { database: Some(in_memory), memory: Some(memory), generation, .. } = &*open else {
+        let Open { database: Some(in_memory), memory: Some(memory), .. } = &*open else {
             return Ok(open.database.is_some());
         };
-        let file::Opened { database, set_aside } = file::open(&self.settings, *generation)?;
         memory::move_to_file(in_memory, &memory.copied, &database, self.settings.node_uid)?;
         marker::write(&self.settings.folder, marker::CURRENT);
         tracing::info!("the store is on the disk again, a new stream begins");

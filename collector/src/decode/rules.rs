@@ -6,7 +6,7 @@ use contracts::v1::{
     AssetDetails, AssetKind, EventBatch, ImageContent, ImageContentSource, KindDigest, NodeIdentity,
     Observation, Presence, Snapshot,
 };
-use contracts::walk::{Walk, Walker};
+use contracts::walk::Walk;
 use kit::{
     identity::{kind_of, parse_uuid},
     queue::{
@@ -158,37 +158,18 @@ fn details_of(kind: AssetKind, details: &AssetDetails, nul: &mut NulFinder) -> R
             format!("are of {}, the kind is {}", found.as_str_name(), kind.as_str_name()),
         );
     }
-    let mut times = Times { kind, broken: Ok(()) };
-    // A copy, as a walk may change what it walks over.
-    inner.clone().walk(&mut times);
-    times.broken?;
+    let mut checked = Ok(());
+    inner.times(&mut |field, time| {
+        if checked.is_ok() {
+            // Details are named as their kinds are.
+            let kind = kind.as_str_name().trim_start_matches("ASSET_KIND_").to_lowercase();
+            checked = timestamp(&format!("details.{kind}.{field}"), time);
+        }
+    });
+    checked?;
     match nul.in_details(details) {
         Some(path) => broken(&format!("details.{path}"), "has a NUL character"),
         None => Ok(()),
-    }
-}
-
-/// Checks each time that it is shown.
-struct Times {
-    kind: AssetKind,
-    broken: Result<(), Broken>,
-}
-
-impl Walker for Times {
-    fn text(&mut self, _text: &mut String) {}
-
-    fn texts(&mut self, _texts: &mut Vec<String>) {}
-
-    fn longest_list(&mut self, length: usize) -> usize {
-        length
-    }
-
-    fn time(&mut self, field: &'static str, time: &Timestamp) {
-        if self.broken.is_ok() {
-            // Details are named as their kinds are.
-            let kind = self.kind.as_str_name().trim_start_matches("ASSET_KIND_").to_lowercase();
-            self.broken = timestamp(&format!("details.{kind}.{field}"), time);
-        }
     }
 }
 
