@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use contracts::v1::{AssetKind, FilesystemDetails, RelationType, asset_details::Details};
 
+use super::block::Udev;
 use super::sysfs::if_given;
 use super::{ProbeError, Scan, block, is_absent};
 use crate::asset::ScannedAsset;
@@ -120,7 +121,7 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
             Ok(bytes) => details.size_bytes = bytes,
             Err(error) => scan.warnings.push(format!("size of {}: {error}", details.mount_point)),
         }
-        let kept_on = kept_on(host, &device, &details)?;
+        let kept_on = kept_on(host, &device, &mut details)?;
         let point = details.mount_point.clone();
         let mut asset = ScannedAsset::new(point.clone(), point, Details::Filesystem(details));
         for (kind, key) in kept_on {
@@ -131,26 +132,32 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
     Ok(scan)
 }
 
-/// The disks or volumes that hold a file system. That of Btrfs has no device
-/// number of its own, and may be on several devices.
+/// The disks or volumes that hold a file system, and UUID and label by the way.
+/// That of Btrfs has no device number of its own, and may be on several devices.
 fn kept_on(
     host: &HostRoot,
     device: &str,
-    filesystem: &FilesystemDetails,
+    filesystem: &mut FilesystemDetails,
 ) -> Result<Vec<(AssetKind, String)>, ProbeError> {
     if !device.starts_with("0:") {
+        let udev = Udev::read(host, device)?;
+        udev.get("ID_FS_UUID").clone_into(&mut filesystem.uuid);
+        filesystem.label = udev.decoded("ID_FS_LABEL_ENC");
         return Ok(block::asset_of_number(host, device)?.into_iter().collect());
     }
     let Some(first) = block::asset_of_path(host, &filesystem.source)? else { return Ok(Vec::new()) };
     let mut all = vec![first.clone()];
     for uuid in if_given(BTRFS, host.list(BTRFS))? {
-        let folder = format!("{BTRFS}/{}/devices", clean(uuid.as_encoded_bytes()));
+        let uuid = clean(uuid.as_encoded_bytes());
+        let folder = format!("{BTRFS}/{uuid}/devices");
         let mut devices = Vec::new();
         for name in if_given(&folder, host.list(&folder))? {
             devices.extend(block::asset_of(host, &clean(name.as_encoded_bytes()))?);
         }
         if devices.contains(&first) {
             all.append(&mut devices);
+            filesystem.label = host.line(format!("{BTRFS}/{uuid}/label")).unwrap_or_default();
+            filesystem.uuid = uuid;
         }
     }
     Ok(all)
@@ -227,8 +234,8 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
         r#type: unescape(kind),
         root: unescape(root),
         options: all,
-        size_bytes: 0,
         read_only,
+        ..Default::default()
     };
     Some(Mount { device: clean(words[2]), details })
 }
@@ -322,6 +329,40 @@ mod tests {
         assert!(filesystems[3].read_only);
         assert_eq!(filesystems[3].root, "/srv/sub");
         assert!(!filesystems[3].options.contains(&"rw".to_owned()));
+    }
+
+    #[test]
+    fn uuid_and_label_are_those_of_udev_and_of_btrfs() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let mounts = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:40 / /b rw - btrfs /dev/sdb rw\n\
+                      3 1 0:41 / /nfs rw - nfs4 server:/b rw\n4 1 8:3 / /c rw - xfs /dev/sda3 rw\n";
+        write(MOUNTS, mounts);
+        write("run/udev/data/b8:1", "E:ID_FS_UUID=5f0c1e2a\nE:ID_FS_LABEL=a_b\nE:ID_FS_LABEL_ENC=a\\x20b\n");
+        write("sys/fs/btrfs/77aa/devices/sdb/size", "9\n");
+        write("sys/fs/btrfs/77aa/label", "backups\n");
+        write("sys/devices/block/sdb/size", "9\n");
+        for folder in ["sys/class/block", "sys/block"] {
+            std::fs::create_dir_all(root.path().join(folder)).unwrap();
+            std::os::unix::fs::symlink("/sys/devices/block/sdb", root.path().join(folder).join("sdb"))
+                .unwrap();
+        }
+        let found = scan(&HostRoot::new(root.path()).unwrap()).unwrap();
+        let found: Vec<[String; 3]> = found
+            .assets
+            .into_iter()
+            .map(|asset| match asset.details {
+                Details::Filesystem(one) => [one.mount_point, one.uuid, one.label],
+                other => panic!("no file system: {other:?}"),
+            })
+            .collect();
+        let expected =
+            [["/", "5f0c1e2a", "a b"], ["/b", "77aa", "backups"], ["/c", "", ""], ["/nfs", "", ""]];
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -77,6 +77,7 @@ pub(super) fn scan(host: &HostRoot, settings: &ProbeArgs) -> Result<Scan, ProbeE
         kernel_lockdown: security.lockdown,
         kernel_taint: security.taint,
         init: host.line("proc/1/comm").unwrap_or_default(),
+        kernel_version: host.line("proc/sys/kernel/version").unwrap_or_default(),
     };
     Ok(Scan {
         assets: vec![ScannedAsset::new("node", hostname, Details::Node(details))],

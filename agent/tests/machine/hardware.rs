@@ -3,7 +3,7 @@
 
 mod pci;
 mod processors;
-mod smbios;
+pub mod smbios;
 mod usb;
 
 use std::collections::BTreeMap;

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod certificates;
+mod fusioninventory;
 mod hardware;
 mod namespaces;
 mod network;
@@ -76,6 +77,9 @@ fn the_node_is_what_the_system_says() {
     assert_eq!(node.boot_id, line("/proc/sys/kernel/random/boot_id"));
     if let Some(names) = tool("uname", &["-rm"]) {
         assert_eq!(format!("{} {}", node.kernel_release, node.architecture), names.trim());
+    }
+    if let Some(build) = tool("uname", &["-v"]) {
+        assert_eq!(node.kernel_version, build.trim());
     }
     if let Some(threads) = tool("nproc", &["--all"]) {
         assert!(u64::from(node.cpu_threads) <= threads.trim().parse().unwrap());

@@ -39,6 +39,12 @@ fn leads_to_container(link: &Value) -> bool {
     !own && matches!(kind.as_str(), "veth" | "netkit") && elsewhere
 }
 
+/// Interfaces that are left out for that.
+pub fn interfaces_to_containers() -> BTreeSet<String> {
+    let links = json("ip", &["-j", "-d", "address"]).unwrap_or_default();
+    links.iter().filter(|link| leads_to_container(link)).map(|link| text(&link["ifname"])).collect()
+}
+
 /// Interfaces as `ip -j -d address` shows them, in the words of the contract.
 fn interfaces_of_ip(args: &[&str]) -> Option<BTreeMap<String, NetworkInterfaceDetails>> {
     let links = json(args[0], &[&args[1..], &["-j", "-d", "address"]].concat())?;
@@ -279,7 +285,7 @@ async fn build() -> Container {
         "link set veth1a2b3c4d up",
         "link set cali0123abcd up",
         "address add 192.0.2.2/24 dev br0",
-        "address add 192.0.2.3/24 dev br0",
+        "address add 192.0.2.3/24 dev br0 label br0:vip",
         "address add 198.51.100.1/25 dev up0",
         "address add fd00:1::2/64 dev br0 nodad",
         "address add fd00:2::1/127 dev up0 nodad",

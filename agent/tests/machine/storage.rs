@@ -183,7 +183,7 @@ fn swap_is_that_of_swapon() {
 
 /// Rule: what lies below the folders of container runtimes and the kubelet is
 /// theirs (probe/filesystems.rs).
-fn is_of_a_container(target: &str) -> bool {
+pub fn is_of_a_container(target: &str) -> bool {
     ["/run/containerd/", "/run/docker/", "/run/k3s/", "/run/user/", "/snap/", "/var/lib/containerd/"]
         .iter()
         .chain(&[
@@ -248,7 +248,9 @@ fn file_systems_are_those_of_findmnt() {
     }
     let Some(device) = looped(&folder.path().join("image"), 8, &[]) else { return };
     let (point, bound) = (point.to_str().unwrap(), bound.to_str().unwrap());
-    if tool("mkfs.ext4", &["-q", &device.name]).is_none() || tool("mount", &[&device.name, point]).is_none() {
+    if tool("mkfs.ext4", &["-q", "-L", "größe /1", &device.name]).is_none()
+        || tool("mount", &[&device.name, point]).is_none()
+    {
         return;
     }
     std::fs::create_dir(Path::new(point).join("sub")).unwrap();
@@ -257,11 +259,25 @@ fn file_systems_are_those_of_findmnt() {
     let expected = filesystems_of_findmnt().unwrap();
     assert_eq!(expected[bound][2], "/sub");
     assert_eq!(filesystems_found(), expected);
-    let read_only = scan("filesystems").assets.into_iter().any(|asset| match asset.details {
-        Details::Filesystem(fs) => fs.mount_point == bound && fs.read_only,
-        _ => false,
+    // What udev would keep of it, as blkid tells udev.
+    let number = tool("findmnt", &["--noheadings", "--output", "MAJ:MIN", point]).unwrap();
+    let listed = tool("blkid", &["-p", "-o", "udev", &device.name]).unwrap();
+    tool("mount", &["-t", "tmpfs", "none", "/run"]).unwrap();
+    std::fs::create_dir_all("/run/udev/data").unwrap();
+    let lines: String = listed.lines().map(|line| format!("E:{line}\n")).collect();
+    std::fs::write(format!("/run/udev/data/b{}", number.trim()), lines).unwrap();
+    let value = |name: &str| {
+        let listed = tool("blkid", &["-p", "-o", "value", "-s", name, &device.name]).unwrap();
+        listed.trim().to_owned()
+    };
+    let found = scan("filesystems").assets.into_iter().find_map(|asset| match asset.details {
+        Details::Filesystem(fs) => (fs.mount_point == bound).then_some(fs),
+        _ => None,
     });
-    assert!(read_only);
+    let found = found.unwrap();
+    assert!(found.read_only);
+    assert_eq!((found.uuid, found.label.clone()), (value("UUID"), value("LABEL")));
+    assert_eq!(found.label, "größe /1");
     println!("{} file systems, 2 of them made here", expected.len());
     for path in [bound, point] {
         tool("umount", &[path]).unwrap();

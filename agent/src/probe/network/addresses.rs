@@ -38,7 +38,7 @@ type Shown = BTreeMap<String, Vec<String>>;
 /// The addresses, and a warning of those that cannot be told to an interface;
 /// `own` if the agent's network namespace is the node's.
 pub(super) fn read(host: &HostRoot, own: bool) -> Result<(Shown, Option<String>), ProbeError> {
-    let (found, warning) = if own { (of_own(getifaddrs())?, None) } else { of_process_one(host)? };
+    let (found, warning) = if own { of_own(getifaddrs())? } else { of_process_one(host)? };
     let mut shown = Shown::new();
     for (name, addresses) in found {
         if name != SERVICES_INTERFACE {
@@ -80,13 +80,36 @@ fn has_these_interfaces(host: &HostRoot, links: &Links) -> Result<bool, ProbeErr
     Ok(!links.kept.is_empty())
 }
 
-fn of_own(listed: nix::Result<impl Iterator<Item = InterfaceAddress>>) -> Result<Addresses, ProbeError> {
-    let mut found = Addresses::new();
+fn of_own(
+    listed: nix::Result<impl Iterator<Item = InterfaceAddress>>,
+) -> Result<(Addresses, Option<String>), ProbeError> {
+    let (mut found, mut interfaces) = (Addresses::new(), BTreeSet::new());
     for entry in listed.map_err(|error| ProbeError::Addresses(error.into()))? {
+        if entry.address.as_ref().is_some_and(|address| address.as_link_addr().is_some()) {
+            interfaces.insert(entry.interface_name);
+            continue;
+        }
         let (Some(address), Some(mask)) = (ip(entry.address), ip(entry.netmask)) else { continue };
         found.entry(entry.interface_name).or_default().insert((address, prefix_length(mask)));
     }
-    Ok(found)
+    Ok(without_labels(found, &interfaces))
+}
+
+/// Gives addresses with a label to their interface. An IPv4 address with a label
+/// is listed under that, which by custom is `eth0:NAME` (ip-address(8)); a name
+/// of an interface has no colon. What has another label is told.
+fn without_labels(found: Addresses, interfaces: &BTreeSet<String>) -> (Addresses, Option<String>) {
+    let (mut placed, mut lost) = (Addresses::new(), Vec::new());
+    for (label, addresses) in found {
+        let name = label.split(':').next().unwrap_or_default();
+        if interfaces.contains(name) {
+            placed.entry(name.to_owned()).or_default().extend(addresses);
+        } else {
+            lost.push(label);
+        }
+    }
+    let warning = format!("the labels of some addresses name no interface: {}", lost.join(", "));
+    (placed, (!lost.is_empty()).then_some(warning))
 }
 
 fn ip(address: Option<SockaddrStorage>) -> Option<IpAddr> {
@@ -199,6 +222,20 @@ mod tests {
     fn addresses_that_cannot_be_listed_fail_the_probe() {
         let listed: nix::Result<std::iter::Empty<InterfaceAddress>> = Err(nix::errno::Errno::EMFILE);
         assert!(matches!(of_own(listed).unwrap_err(), ProbeError::Addresses(_)));
+    }
+
+    #[test]
+    fn addresses_with_a_label_are_those_of_the_interface() {
+        let address = |text: &str| (text.parse::<IpAddr>().unwrap(), 24);
+        let found = Addresses::from([
+            ("eth0".to_owned(), BTreeSet::from([address("10.0.0.1")])),
+            ("eth0:vip".to_owned(), BTreeSet::from([address("10.0.0.9")])),
+            ("shared".to_owned(), BTreeSet::from([address("10.0.0.8")])),
+        ]);
+        let (placed, warning) = without_labels(found, &BTreeSet::from(["eth0".to_owned(), "lo".to_owned()]));
+        let all = BTreeSet::from([address("10.0.0.1"), address("10.0.0.9")]);
+        assert_eq!(placed, Addresses::from([("eth0".to_owned(), all)]));
+        assert!(warning.unwrap().ends_with(": shared"));
     }
 
     #[test]

@@ -241,8 +241,7 @@ fn all_types_and_forms_of_memory_are_those_of_dmidecode() {
     compare_modules(&modules(root.path()), &printed);
 }
 
-#[test]
-fn boards_and_firmware_are_those_of_dmidecode() {
+fn firmware_and_system() -> [Vec<u8>; 2] {
     let uuid: Vec<u8> = (0x10..0x20).collect();
     let bios = structure(
         0,
@@ -256,21 +255,44 @@ fn boards_and_firmware_are_those_of_dmidecode() {
         &fields(0x1b, &[(0x04, &[1, 2, 3, 4]), (0x08, &uuid), (0x19, &[5])]),
         &["Dell Inc.", "PowerEdge R640", "V1", "ABC1234", "SKU=0716"],
     );
-    let board = |handle, serial: &str| {
-        let at: [(usize, &[u8]); 1] = [(0x04, &[1, 2, 3, 4, 5])];
-        structure(2, handle, &fields(0x0f, &at), &["Dell Inc.", "0W23H8", "A02", serial, "TAG-1"])
-    };
-    let chassis = |kind: u8| {
-        let at: [(usize, &[u8]); 3] = [(0x04, &[1, kind, 2, 3, 4]), (0x13, &[1, 3]), (0x18, &[5])];
-        structure(3, 9, &fields(0x19, &at), &["Dell Inc.", "V3", "CH-1", "RACK-7", "SKU-9"])
-    };
+    [bios, system]
+}
+
+fn baseboard(handle: u16, serial: &str) -> Vec<u8> {
+    let at: [(usize, &[u8]); 1] = [(0x04, &[1, 2, 3, 4, 5])];
+    structure(2, handle, &fields(0x0f, &at), &["Dell Inc.", "0W23H8", "A02", serial, "TAG-1"])
+}
+
+fn chassis(kind: u8) -> Vec<u8> {
+    let at: [(usize, &[u8]); 3] = [(0x04, &[1, kind, 2, 3, 4]), (0x13, &[1, 3]), (0x18, &[5])];
+    structure(3, 9, &fields(0x19, &at), &["Dell Inc.", "V3", "CH-1", "RACK-7", "SKU-9"])
+}
+
+/// Root of a machine with firmware, boards and memory; `dump` in it is what
+/// dmidecode reads.
+pub fn described_machine() -> Option<tempfile::TempDir> {
+    let [bios, system] = firmware_and_system();
+    let array = structure(16, 0x1000, &fields(0x17, &[(0x04, &[3, 3, 6])]), &[]);
+    let modules = [
+        module(0x1100, &[(0x0c, &[0x00, 0x40]), (0x15, &[0x80, 0x0c])]),
+        module(0x1101, &[(0x0c, &[0xff, 0x7f]), (0x1c, &[0, 0, 2, 0]), (0x15, &[0x75, 0x0b])]),
+        module(0x1102, &[(0x0c, &[0x00, 0x00])]),
+    ];
+    let structures =
+        [vec![bios, system, baseboard(2, "S1"), chassis(0x17), array], modules.to_vec()].concat();
+    Some(machine((3, 4), &structures, false)?.0)
+}
+
+#[test]
+fn boards_and_firmware_are_those_of_dmidecode() {
+    let [bios, system] = firmware_and_system();
     for (version, old) in [((2, 4), true), ((2, 8), true), ((3, 4), false)] {
         for kind in (0..=0x26).chain([0x97]) {
             let structures = [
                 bios.clone(),
                 system.clone(),
-                board(2, "S1"),
-                board(3, "To Be Filled By O.E.M."),
+                baseboard(2, "S1"),
+                baseboard(3, "To Be Filled By O.E.M."),
                 chassis(kind),
             ];
             let Some((root, printed)) = machine(version, &structures, old) else { return };
