@@ -165,8 +165,7 @@ impl Agent {
         let (host, args) = (self.host.clone(), self.config.probes.clone());
         let following = token.clone();
         parts.spawn(async move {
-            let wake = move |signal| container_wakes.signal(signal);
-            probe::follow_containers(host, &args, wake, following).await;
+            probe::follow_containers(host, &args, container_wakes, following).await;
             Ok(())
         });
         let scheduling = scheduler.run(triggered, token.clone());
@@ -209,9 +208,11 @@ impl Agent {
 
     fn probes(&self, store: &Arc<Store>) -> Result<Vec<Probe>, StoreError> {
         let sockets = store.assets(Some(AssetKind::ListeningSocket), None, usize::MAX)?;
+        let images = store.assets(Some(AssetKind::ContainerImage), None, 1)?;
         let contents = store.clone();
         Ok(probe::all(&probe::Context {
             known_sockets: sockets.into_iter().map(|socket| socket.natural_key).collect(),
+            known_images: !images.is_empty(),
             settings: self.config.probes.clone(),
             // A store that fails now is asked again with the next scan.
             knows_image: Arc::new(move |digest| contents.knows_image(digest).unwrap_or(true)),

@@ -15,7 +15,7 @@ use tonic::{Code, Response, Status, Streaming};
 
 use crate::config::ProbeArgs;
 use crate::host::HostRoot;
-use crate::probe::ProbeError;
+use crate::probe::{ProbeError, is_absent};
 use crate::text::{scrub, truncate};
 
 /// Messages and clients as they are generated.
@@ -72,14 +72,27 @@ enum NoClient {
     Failed(ProbeError),
 }
 
-/// The runtime's socket, below the host root.
+/// The runtime's socket, below the host root; also one that cannot be told of.
 pub(crate) fn socket(host: &HostRoot, settings: &ProbeArgs) -> Option<String> {
     if let Some(path) = &settings.cri_socket {
         // Written as a URL by those who are used to the kubelet's setting.
         let path = path.to_string_lossy();
         return Some(path.strip_prefix("unix://").unwrap_or(&path).to_owned());
     }
-    SOCKETS.iter().find(|path| host.exists(path)).map(|path| (*path).to_owned())
+    let mut hidden = None;
+    for path in SOCKETS {
+        match host.handle(path) {
+            Err(error) if is_absent(&error) => {}
+            // Another that may be seen goes before.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                hidden.get_or_insert(path);
+            }
+            // It is there, or it cannot be told: then whoever connects to it
+            // gets the error.
+            _ => return Some(path.to_owned()),
+        }
+    }
+    hidden.map(str::to_owned)
 }
 
 /// Asks the runtime and waits for its answer, in a small runtime of its own, as
@@ -120,7 +133,7 @@ impl Client {
     async fn connect(host: &HostRoot, path: &str) -> Result<Self, NoClient> {
         let socket: OwnedFd = match host.handle(Path::new(path)) {
             Ok(socket) => socket,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(NoClient::Absent(None)),
+            Err(error) if is_absent(&error) => return Err(NoClient::Absent(None)),
             Err(error) => return Err(no_client(path, &error)),
         };
         // By its descriptor: so the connection stays below the host root, and a

@@ -74,6 +74,9 @@ pub struct Context {
     /// Natural keys of the listening sockets last recorded: they need not prove
     /// themselves anew.
     pub known_sockets: Vec<String>,
+    /// Whether images of containers are recorded: then a container runtime is
+    /// here, though it may not have begun yet.
+    pub known_images: bool,
     /// What only the agent's settings say of the node.
     pub settings: ProbeArgs,
     /// Whether the contents of an image, by its natural key, are recorded.
@@ -84,7 +87,7 @@ impl Context {
     /// For a look that nothing is remembered of.
     #[must_use]
     pub fn forgetful(settings: ProbeArgs) -> Self {
-        Self { known_sockets: Vec::new(), settings, knows_image: Arc::new(|_| false) }
+        Self { known_sockets: Vec::new(), known_images: false, settings, knows_image: Arc::new(|_| false) }
     }
 }
 
@@ -143,7 +146,7 @@ impl ProbeError {
 /// Any other (no file descriptor left, a failing disk, no permission) says
 /// nothing of the node, and a probe that took it for an absence would report
 /// as removed what is there.
-fn is_absent(error: &io::Error) -> bool {
+pub(crate) fn is_absent(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidInput, IsADirectory, NotADirectory, NotFound};
     matches!(error.kind(), NotFound | NotADirectory | IsADirectory | InvalidInput)
         || error.raw_os_error() == Some(nix::libc::ELOOP)

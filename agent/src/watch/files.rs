@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::armed::{Armed, MAX_WATCHES, Mode};
-use super::ready::registered;
+use super::registered;
 use super::target::{MAX_FOLDERS, Target};
 use super::wake::{Source, WakeSender};
 use crate::host::HostRoot;

@@ -28,6 +28,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::files::Files;
+pub(crate) use self::ready::registered;
 use self::target::Target;
 pub use self::wake::{Cause, Source, WakeSender, Wakes};
 use crate::host::HostRoot;

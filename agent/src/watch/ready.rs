@@ -12,6 +12,6 @@ use tokio::io::unix::AsyncFd;
 /// descriptor while it is registered. An `OwnedFd` cannot, so what the unsafe one
 /// asks for holds, and this crate stays free of unsafe code.
 #[allow(deprecated)]
-pub(super) fn registered(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn registered(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(fd, interest)
 }

@@ -3,6 +3,7 @@
 //! and both ways of naming: systemd's slices and scopes, and plain folders.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use super::process;
 use crate::host::HostRoot;
@@ -140,22 +141,56 @@ fn named(path: &str) -> Option<(&str, &str)> {
 }
 
 /// Where a process belongs; `tasks` are the folders of containerd's tasks.
-pub(super) fn placement(host: &HostRoot, file: &[u8], tasks: &[String]) -> Option<Placement> {
+///
+/// # Errors
+/// Whether there is a task cannot be told now.
+pub(super) fn placement(
+    host: &HostRoot,
+    file: &[u8],
+    tasks: &[String],
+) -> Result<Option<Placement>, ProbeError> {
     let paths = paths(file);
     if let Some(found) = paths.iter().find_map(|path| parse_path(path)) {
-        return Some(found);
+        return Ok(Some(found));
     }
-    paths.iter().find_map(|path| {
-        let (namespace, name) = named(path)?;
+    for path in &paths {
+        let Some((namespace, name)) = named(path) else { continue };
         // Any cgroup may have such a path; only a task of that name makes it a
         // container's.
-        let is_task = tasks.iter().any(|folder| host.exists(format!("{folder}/{namespace}/{name}")));
-        is_task.then(|| Placement {
-            manager: namespace.to_owned(),
-            id: name.to_owned(),
-            pod_uid: String::new(),
-        })
-    })
+        for folder in tasks {
+            let task = format!("{folder}/{namespace}/{name}");
+            let is_task = match host.handle(&task) {
+                Ok(_) => true,
+                // Without the right to look there, no task was ever known. The
+                // name is anyone's choice, and longer for having been cleaned.
+                Err(error)
+                    if is_absent(&error)
+                        || error.kind() == io::ErrorKind::PermissionDenied
+                        || error.raw_os_error() == Some(nix::libc::ENAMETOOLONG) =>
+                {
+                    false
+                }
+                Err(error) => return Err(ProbeError::read(&task)(error)),
+            };
+            if is_task {
+                return Ok(Some(Placement {
+                    manager: namespace.to_owned(),
+                    id: name.to_owned(),
+                    pod_uid: String::new(),
+                }));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Whether something is there; an error that does not say so is one.
+fn is_there(host: &HostRoot, path: &str) -> Result<bool, ProbeError> {
+    match host.handle(path) {
+        Ok(_) => Ok(true),
+        Err(error) if is_absent(&error) => Ok(false),
+        Err(error) => Err(ProbeError::read(path)(error)),
+    }
 }
 
 /// The containers that run, by manager and ID.
@@ -170,7 +205,7 @@ pub(super) fn running(host: &HostRoot, tasks: &[String]) -> Result<Vec<Member>, 
         let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
         // Gone meanwhile, or hidden.
         let Ok(file) = host.read(format!("proc/{pid}/cgroup"), MAX_FILE) else { continue };
-        let Some(placement) = placement(host, &file, tasks) else { continue };
+        let Some(placement) = placement(host, &file, tasks)? else { continue };
         let Some(started) = process::started(host, pid) else { continue };
         let is_first = found
             .get(&placement.id)
@@ -195,18 +230,15 @@ pub(super) fn running(host: &HostRoot, tasks: &[String]) -> Result<Vec<Member>, 
 /// Containers that have a folder in the tree of cgroups, and whether any
 /// process is in it.
 fn tree(host: &HostRoot) -> Result<Vec<(Placement, bool)>, ProbeError> {
-    let is_v2 = host.exists(format!("{ROOT}/cgroup.controllers"));
-    let root = if is_v2 {
-        ROOT.to_owned()
-    } else {
-        let hierarchies = V1.iter().map(|name| format!("{ROOT}/{name}"));
+    let is_v2 = is_there(host, &format!("{ROOT}/cgroup.controllers"))?;
+    let mut root = is_v2.then(|| ROOT.to_owned());
+    for name in V1 {
         // A hybrid has a tree of version 2 beside, without containers.
-        let Some(root) = hierarchies.into_iter().find(|root| host.exists(format!("{root}/cgroup.procs")))
-        else {
-            return Ok(Vec::new());
-        };
-        root
-    };
+        if root.is_none() && is_there(host, &format!("{ROOT}/{name}/cgroup.procs"))? {
+            root = Some(format!("{ROOT}/{name}"));
+        }
+    }
+    let Some(root) = root else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     let mut pending = vec![(String::new(), 0)];
     let mut folders = 0;

@@ -62,6 +62,8 @@ impl Containers {
         }
         let tasks = task_folders(&self.settings);
         let members = cgroup::running(host, &tasks)?;
+        let mut unreadable = std::mem::take(&mut self.memory().unreadable);
+        unreadable.retain(|digest, _| unknown.contains_key(digest));
         let members: HashMap<&str, &Member> =
             members.iter().map(|member| (member.placement.id.as_str(), member)).collect();
         let (began, mut packages) = (Instant::now(), 0);
@@ -69,8 +71,9 @@ impl Containers {
             if began.elapsed() > LONGEST_READING || packages > MOST_PACKAGES {
                 break;
             }
-            let mut problem = None;
-            for member in ids.iter().filter_map(|id| members.get(id)) {
+            let mut problem = unreadable.get(&digest).cloned();
+            let attempts: &[&str] = if problem.is_some() { &[] } else { &ids };
+            for member in attempts.iter().filter_map(|id| members.get(id)) {
                 match contents::read(host, member, &tasks, &digest, &mut scan.warnings) {
                     Ok(contents) => {
                         packages += contents.packages.len();
@@ -78,7 +81,16 @@ impl Containers {
                         problem = None;
                         break;
                     }
-                    Err(error) => problem = Some(error),
+                    Err(error) => {
+                        let is_lasting = error.is_lasting;
+                        if is_lasting {
+                            unreadable.insert(digest.clone(), error.text.clone());
+                        }
+                        problem = Some(error.text);
+                        if is_lasting {
+                            break;
+                        }
+                    }
                 }
             }
             // Without a process it has ended meanwhile.
@@ -86,6 +98,7 @@ impl Containers {
                 scan.warnings.push(format!("packages in image {digest}: {problem}"));
             }
         }
+        self.memory().unreadable = unreadable;
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ mod pods;
 mod process;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use contracts::v1::{AssetKind, ContainerDetails, RelationType, asset_details::Details};
@@ -37,8 +37,9 @@ pub use follow::follow;
 pub(super) const WATCHED: &[&str] = &[];
 
 /// How long a runtime that answered before may be without its socket before it
-/// counts as gone: it takes the socket away while it is restarted.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// counts as gone: it takes the socket away while it is restarted or upgraded,
+/// and has none until the node has booted. With it all images would go.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How long a runtime that let the agent wait is left alone: three probes that
 /// wait for it one after another would hold up all others.
@@ -61,13 +62,16 @@ pub(super) struct Containers {
 
 #[derive(Default)]
 struct Memory {
-    /// When the runtime last answered.
+    /// When the runtime last answered; when the agent began, if it did before
+    /// that.
     answered: Option<Instant>,
     /// When it last let the agent wait for nothing, and what it was asked.
     hung: Option<(Instant, String)>,
     /// Natural keys of the containers that the last scan found, by the
     /// runtime's ID.
-    keys: HashMap<String, String>,
+    keys: Arc<HashMap<String, String>>,
+    /// Images of which no attempt will tell more than this.
+    unreadable: HashMap<String, String>,
 }
 
 /// A container before it is an asset.
@@ -83,26 +87,32 @@ impl Containers {
         Self {
             settings: context.settings.clone(),
             knows_image: context.knows_image.clone(),
-            memory: Arc::default(),
+            memory: Arc::new(Mutex::new(Memory {
+                answered: context.known_images.then(Instant::now),
+                ..Memory::default()
+            })),
         }
     }
 
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Asks the runtime; one that answered before and has no socket now is
-    /// taken for one that restarts.
+    /// taken for one that starts.
     fn ask<T>(
         &self,
         host: &HostRoot,
         question: impl AsyncFnOnce(&mut cri::Client) -> Result<T, ProbeError>,
     ) -> Result<Answer<T>, ProbeError> {
-        let memory = || self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let hung = memory().hung.clone().filter(|(at, _)| at.elapsed() < LEFT_ALONE);
+        let hung = self.memory().hung.clone().filter(|(at, _)| at.elapsed() < LEFT_ALONE);
         if let Some((_, problem)) = hung {
             let path = cri::socket(host, &self.settings).unwrap_or_default();
             return Err(ProbeError::Runtime { path, problem });
         }
         let began = Instant::now();
         let answer = cri::ask(host, &self.settings, question);
-        let mut memory = memory();
+        let mut memory = self.memory();
         memory.hung = match &answer {
             Err(ProbeError::Runtime { problem, .. }) if began.elapsed() >= LONG => {
                 Some((Instant::now(), problem.clone()))
@@ -114,8 +124,8 @@ impl Containers {
             Answer::Told(_) => memory.answered = Some(Instant::now()),
             Answer::Absent(_) if memory.answered.is_some_and(|at| at.elapsed() < PATIENCE) => {
                 return Err(ProbeError::Runtime {
-                    path: cri::socket(host, &self.settings).unwrap_or_default(),
-                    problem: "its socket is gone, as while it restarts".to_owned(),
+                    path: cri::socket(host, &self.settings).unwrap_or_else(|| "run".to_owned()),
+                    problem: "its socket is not there, as while it starts".to_owned(),
                 });
             }
             Answer::Absent(_) | Answer::Refused(_) => {}
@@ -128,15 +138,16 @@ impl Containers {
         let mut scan = Scan::default();
         let tasks = task_folders(&self.settings);
         let answer = self.ask(host, async |client| {
-            let (sandboxes, containers) = (client.sandboxes().await?, client.containers().await?);
-            let images = client.images().await?;
+            // In this order: a container has its sandbox before it is there.
+            let containers = client.containers().await?;
+            let (sandboxes, images) = (client.sandboxes().await?, client.images().await?);
             let mut running = Vec::new();
-            for container in newest(&sandboxes, &containers) {
+            for (container, pod) in newest(&sandboxes, &containers) {
                 // Gone meanwhile, or no longer running.
                 if let Some(status) = client.container(&container.id).await?
                     && status.state() == v1::ContainerState::ContainerRunning
                 {
-                    running.push((container.clone(), status));
+                    running.push((container.clone(), status, pod.clone()));
                 }
             }
             Ok((sandboxes, containers, images, running))
@@ -146,10 +157,7 @@ impl Containers {
         let mut outside: Vec<&Member> = members.iter().collect();
         let names = match answer {
             Answer::Told((sandboxes, containers, images, running)) => {
-                let pods: HashMap<&str, &v1::PodSandbox> =
-                    sandboxes.iter().map(|sandbox| (sandbox.id.as_str(), sandbox)).collect();
-                for (container, status) in &running {
-                    let pod = pods.get(container.pod_sandbox_id.as_str()).copied();
+                for (container, status, pod) in &running {
                     found.push(from_cri(container, status, pod, &images));
                 }
                 let known: HashSet<&str> = containers
@@ -188,7 +196,7 @@ impl Containers {
             }
         }
         let keys = found.iter().map(|found| (found.id.clone(), found.key.clone())).collect();
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).keys = keys;
+        self.memory().keys = Arc::new(keys);
         scan.assets = found.into_iter().map(into_asset).collect();
         Ok(scan)
     }
@@ -198,13 +206,14 @@ impl Containers {
     /// gets the key that it would have without a runtime that tells more.
     pub(super) fn of_processes(&self, host: &HostRoot, pids: &BTreeSet<u32>) -> BTreeMap<u32, String> {
         let tasks = task_folders(&self.settings);
-        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        // What follows reads files, and may hang: not with what all probes share.
+        let keys = self.memory().keys.clone();
         let mut names = None;
         let mut found = BTreeMap::new();
         for &pid in pids {
             let Ok(file) = host.read(format!("proc/{pid}/cgroup"), cgroup::MAX_FILE) else { continue };
-            let Some(placement) = cgroup::placement(host, &file, &tasks) else { continue };
-            let key = memory.keys.get(&placement.id).cloned().unwrap_or_else(|| {
+            let Ok(Some(placement)) = cgroup::placement(host, &file, &tasks) else { continue };
+            let key = keys.get(&placement.id).cloned().unwrap_or_else(|| {
                 let names = names.get_or_insert_with(|| logs::names(host, &mut Vec::new()));
                 let named = names.as_ref().ok().and_then(|names| names.get(&placement.id));
                 let program = host.line(format!("proc/{pid}/comm")).unwrap_or_default();
@@ -227,23 +236,26 @@ fn task_folders(settings: &ProbeArgs) -> Vec<String> {
     states.into_iter().map(|state| format!("{state}/{TASKS}")).collect()
 }
 
-/// Of each container in each pod the newest attempt, if it runs.
-fn newest<'a>(sandboxes: &[v1::PodSandbox], containers: &'a [v1::Container]) -> Vec<&'a v1::Container> {
-    let uids: HashMap<&str, String> =
-        sandboxes.iter().map(|sandbox| (sandbox.id.as_str(), pods::key(sandbox))).collect();
-    let mut newest: BTreeMap<(&str, &str), &v1::Container> = BTreeMap::new();
+/// Of each container in each pod the newest attempt, if it runs, with its pod.
+/// One whose sandbox is not in the list goes with it.
+fn newest<'a>(
+    sandboxes: &'a [v1::PodSandbox],
+    containers: &'a [v1::Container],
+) -> Vec<(&'a v1::Container, &'a v1::PodSandbox)> {
+    let pods: HashMap<&str, (&v1::PodSandbox, String)> =
+        sandboxes.iter().map(|sandbox| (sandbox.id.as_str(), (sandbox, pods::key(sandbox)))).collect();
+    let mut newest: BTreeMap<(&str, &str), (&v1::Container, &v1::PodSandbox)> = BTreeMap::new();
     for container in containers {
         if container.state() != v1::ContainerState::ContainerRunning {
             continue;
         }
-        let sandbox = container.pod_sandbox_id.as_str();
-        let pod = uids.get(sandbox).map_or(sandbox, String::as_str);
+        let Some((pod, key)) = pods.get(container.pod_sandbox_id.as_str()) else { continue };
         let age = |container: &v1::Container| {
             (container.metadata.as_ref().map_or(0, |metadata| metadata.attempt), container.created_at)
         };
-        let place = newest.entry((pod, name_of(container))).or_insert(container);
-        if age(container) > age(place) {
-            *place = container;
+        let place = newest.entry((key, name_of(container))).or_insert((container, pod));
+        if age(container) > age(place.0) {
+            *place = (container, pod);
         }
     }
     newest.into_values().collect()
@@ -256,11 +268,11 @@ fn name_of(container: &v1::Container) -> &str {
 fn from_cri(
     container: &v1::Container,
     status: &v1::ContainerStatus,
-    pod: Option<&v1::PodSandbox>,
+    pod: &v1::PodSandbox,
     all_images: &[v1::Image],
 ) -> Found {
-    let metadata = pod.and_then(|pod| pod.metadata.clone()).unwrap_or_default();
-    let pod_key = pod.map(pods::key).unwrap_or_default();
+    let metadata = pod.metadata.clone().unwrap_or_default();
+    let pod_key = pods::key(pod);
     let name = name_of(container);
     let listed = container.image.as_ref().map_or("", |image| image.image.as_str());
     let asked = status.image.as_ref().map_or("", |image| image.image.as_str());
@@ -277,8 +289,7 @@ fn from_cri(
         found_by: "cri".to_owned(),
         ..ContainerDetails::default()
     };
-    let key = if pod_key.is_empty() { format!("cri/{name}") } else { format!("{pod_key}/{name}") };
-    Found { id: container.id.clone(), details, key, pod_key }
+    Found { id: container.id.clone(), details, key: format!("{pod_key}/{name}"), pod_key }
 }
 
 /// Containers that no CRI tells of, oldest first where they would share a key.

@@ -144,9 +144,42 @@ fn a_runtime_that_is_away_is_an_error_and_not_an_absence() {
     // One that answered a moment ago, and has taken its socket away.
     fs::remove_file(folder.path().join("run/crio/crio.sock")).unwrap();
     let before = containers();
-    before.memory.lock().unwrap().answered = Some(Instant::now());
-    assert!(before.pods(&host).unwrap_err().to_string().contains("restarts"));
+    before.memory().answered = Some(Instant::now());
+    assert!(before.pods(&host).unwrap_err().to_string().contains("while it starts"));
     assert!(containers().pods(&host).is_ok());
+}
+
+#[test]
+fn after_a_boot_recorded_images_stay_until_the_runtime_has_had_time_to_begin() {
+    let folder = tempfile::tempdir().unwrap();
+    process(folder.path(), 1, "systemd", "/init.scope");
+    let host = HostRoot::new(folder.path()).unwrap();
+    let context = Context { known_images: true, ..Context::forgetful(ProbeArgs::default()) };
+    let containers = Containers::new(&context);
+    for scan in [containers.images(&host), containers.pods(&host), containers.containers(&host)] {
+        let error = scan.unwrap_err().to_string();
+        assert!(error.contains("while it starts"), "{error}");
+    }
+    // Minutes later it still has no socket: it is gone.
+    let ages_ago = Instant::now().checked_sub(PATIENCE + Duration::from_secs(1));
+    let Some(ages_ago) = ages_ago else { return };
+    containers.memory().answered = Some(ages_ago);
+    for scan in [containers.images(&host), containers.pods(&host), containers.containers(&host)] {
+        assert!(scan.unwrap().assets.is_empty());
+    }
+}
+
+#[test]
+fn a_runtime_that_cannot_be_told_of_is_no_absence() {
+    let folder = tempfile::tempdir().unwrap();
+    process(folder.path(), 1, "systemd", "/init.scope");
+    fs::create_dir_all(folder.path().join("run/containerd")).unwrap();
+    // A link to a name that no file system takes.
+    let name = "x".repeat(300);
+    std::os::unix::fs::symlink(name, folder.path().join("run/containerd/containerd.sock")).unwrap();
+    let host = HostRoot::new(folder.path()).unwrap();
+    assert!(containers().images(&host).is_err());
+    assert!(containers().pods(&host).is_err());
 }
 
 fn sandbox(uid: &str) -> v1::PodSandbox {
@@ -179,9 +212,11 @@ fn only_the_newest_attempt_that_runs_counts() {
         container("new", 2, ContainerRunning),
         container("ended", 3, ContainerExited),
     ];
-    let ids: Vec<&str> =
-        newest(&[sandbox(UID)], &all).iter().map(|container| container.id.as_str()).collect();
-    assert_eq!(ids, ["new"]);
+    let pods = [sandbox(UID)];
+    let ids = |pods| newest(pods, &all).iter().map(|(container, _)| container.id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&pods), ["new"]);
+    // Its pod was removed between the two lists; no other key stands for it.
+    assert!(ids(&[]).is_empty());
 }
 
 #[test]
@@ -199,7 +234,7 @@ fn what_the_runtime_tells_becomes_an_asset_with_its_relations() {
         ..Default::default()
     };
     let running = container("id", 4, v1::ContainerState::ContainerRunning);
-    let asset = into_asset(from_cri(&running, &status, Some(&sandbox(UID)), &[image]));
+    let asset = into_asset(from_cri(&running, &status, &sandbox(UID), &[image]));
     assert_eq!(asset.natural_key, format!("{UID}/front"));
     let Details::Container(details) = &asset.details else { panic!("no container") };
     let expected = ContainerDetails {

@@ -36,14 +36,32 @@ pub(super) const WATCHED: &[&str] = &[
     "var/lib/rpm/Packages",
 ];
 
-/// Most packages below one root; far above any distribution's archive.
-const MAX_PACKAGES: usize = 200_000;
+/// What the packages below one root may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    packages: usize,
+    /// In memory, all together.
+    bytes: usize,
+}
+
+impl Limits {
+    /// Far above any distribution's archive; that of Debian, installed at once,
+    /// takes half of the memory.
+    pub const NODE: Self = Self { packages: 200_000, bytes: 48 * 1024 * 1024 };
+    /// Images come from anyone and are read while a scan of the node is kept;
+    /// the largest have some thousand packages.
+    pub const IMAGE: Self = Self { packages: 20_000, bytes: 8 * 1024 * 1024 };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::NODE
+    }
+}
+
 /// Most bytes of one text that are kept: more than any asset may have, so that
 /// the asset's own limit still says that it was cut.
 const MAX_TEXT_BYTES: usize = 5000;
-/// Most bytes that all packages together may take in memory; the whole archive
-/// of Debian, installed at once, takes half of it.
-const MAX_BYTES: usize = 48 * 1024 * 1024;
 /// Most warnings that are kept.
 const MAX_WARNINGS: usize = 100;
 
@@ -81,7 +99,18 @@ impl Files for HostRoot {
 /// A database that is there cannot be read, or is too large: what it holds is
 /// then not known.
 pub fn read_all(files: &dyn Files) -> Result<(Vec<PackageDetails>, Vec<String>), ProbeError> {
-    let mut found = Found::default();
+    read_within(files, Limits::NODE)
+}
+
+/// As [`read_all`], with other limits.
+///
+/// # Errors
+/// As [`read_all`].
+pub fn read_within(
+    files: &dyn Files,
+    limits: Limits,
+) -> Result<(Vec<PackageDetails>, Vec<String>), ProbeError> {
+    let mut found = Found { limits, ..Found::default() };
     read(files, &mut found)?;
     let (packages, warnings) = found.finish();
     Ok((packages.into_iter().map(|(package, _)| package).collect(), warnings))
@@ -113,6 +142,7 @@ struct Found {
     /// Each with its natural key.
     packages: Vec<(PackageDetails, String)>,
     bytes: usize,
+    limits: Limits,
     warnings: Vec<String>,
     warnings_more: usize,
 }
@@ -150,10 +180,11 @@ impl Found {
     }
 
     fn within_bounds(&self, path: &str) -> Result<(), ProbeError> {
-        let problem = if self.packages.len() > MAX_PACKAGES {
-            format!("more than {MAX_PACKAGES} packages")
-        } else if self.bytes > MAX_BYTES {
-            format!("its packages take more than {} MiB", MAX_BYTES >> 20)
+        let Limits { packages, bytes } = self.limits;
+        let problem = if self.packages.len() > packages {
+            format!("more than {packages} packages")
+        } else if self.bytes > bytes {
+            format!("its packages take more than {} MiB", bytes >> 20)
         } else {
             return Ok(());
         };

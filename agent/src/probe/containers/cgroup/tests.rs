@@ -142,3 +142,24 @@ fn without_proc_nothing_is_known() {
     let folder = tempfile::tempdir().unwrap();
     assert!(running(&HostRoot::new(folder.path()).unwrap(), &[]).is_err());
 }
+
+#[test]
+fn what_cannot_be_told_of_is_no_absence() {
+    // A link to a name that no file system takes.
+    let unknowable = |root: &Path, path: &str| {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink("x".repeat(300), path).unwrap();
+    };
+    for path in ["sys/fs/cgroup/cgroup.controllers", "sys/fs/cgroup/systemd/cgroup.procs"] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("proc")).unwrap();
+        unknowable(folder.path(), path);
+        let error = running(&HostRoot::new(folder.path()).unwrap(), &[]).unwrap_err();
+        assert!(error.to_string().contains(path), "{error}");
+    }
+    // Anyone may name a cgroup so that the task's name would be too long.
+    let folder = tempfile::tempdir().unwrap();
+    process(folder.path(), 40, 300, &format!("0::/default/{}\n", "x".repeat(300)));
+    assert_eq!(running(&HostRoot::new(folder.path()).unwrap(), &["run/tasks".to_owned()]).unwrap(), []);
+}

@@ -66,8 +66,11 @@ pub(super) struct Listed {
 }
 
 pub(super) fn read(files: &dyn Files, found: &mut Found) -> Result<(), ProbeError> {
+    let limits = found.limits;
     for database in Database::find(files)? {
         let mut listed = database.read(files, &mut |listed: &mut Listed, number, header, length| {
+            // Read anew, if the database changes meanwhile.
+            listed.found.limits = limits;
             add(listed, &database, number, header, length, &[], &mut |_, _, _| {})?;
             Ok(())
         })?;
