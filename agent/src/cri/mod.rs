@@ -79,7 +79,7 @@ pub(crate) fn socket(host: &HostRoot, settings: &ProbeArgs) -> Option<String> {
         let path = path.to_string_lossy();
         return Some(path.strip_prefix("unix://").unwrap_or(&path).to_owned());
     }
-    SOCKETS.iter().find(|path| host.exists(path)).map(|path| (*path).to_owned())
+    SOCKETS.iter().find(|path| host.exists(path).unwrap_or(false)).map(|path| (*path).to_owned())
 }
 
 /// Asks the runtime and waits for its answer, in a small runtime of its own, as

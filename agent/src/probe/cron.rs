@@ -13,7 +13,7 @@ use std::os::unix::fs::PermissionsExt;
 use contracts::v1::{CronEntryDetails, asset_details::Details};
 
 use self::crontab::{Job, Users, parse_anacrontab, parse_crontab};
-use super::{ProbeError, Scan, unless_absent};
+use super::{ProbeError, Scan, exists, unless_absent};
 use crate::asset::ScannedAsset;
 use crate::host::HostRoot;
 use crate::text::clean;
@@ -52,7 +52,7 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
     let mut found = Found { host, scan: Scan::default(), alike: HashMap::new() };
     // Both kinds of cron pass over files that they take for leftovers, each by
     // a rule of its own: cron(8) and run-parts(8) of Debian, cron(8) of cronie.
-    let is_debian = host.exists("etc/debian_version");
+    let is_debian = exists(host, "etc/debian_version")?;
     let counts = |name: &str| if is_debian { is_debian_name(name) } else { is_cronie_name(name) };
 
     found.crontab(SYSTEM, Users::InLines)?;

@@ -38,7 +38,7 @@ use contracts::v1::{AssetKind, ImageContentSource, PackageDetails};
 
 use crate::asset::ScannedAsset;
 use crate::config::ProbeArgs;
-use crate::host::HostRoot;
+use crate::host::{HostRoot, is_absent};
 
 pub use containers::follow as follow_containers;
 pub use node::keep_boot_time;
@@ -138,15 +138,9 @@ impl ProbeError {
     }
 }
 
-/// Whether an error says that nothing is there to be read: no such name, a link
-/// that leads nowhere or in a circle, or what is no regular file or no folder.
-/// Any other (no file descriptor left, a failing disk, no permission) says
-/// nothing of the node, and a probe that took it for an absence would report
-/// as removed what is there.
-fn is_absent(error: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidInput, IsADirectory, NotADirectory, NotFound};
-    matches!(error.kind(), NotFound | NotADirectory | IsADirectory | InvalidInput)
-        || error.raw_os_error() == Some(nix::libc::ELOOP)
+/// Whether something is at `path`.
+fn exists(host: &HostRoot, path: &str) -> Result<bool, ProbeError> {
+    host.exists(path).map_err(ProbeError::read(path))
 }
 
 /// What was read of `path`; nothing if nothing is there.

@@ -149,7 +149,8 @@ pub(super) fn placement(host: &HostRoot, file: &[u8], tasks: &[String]) -> Optio
         let (namespace, name) = named(path)?;
         // Any cgroup may have such a path; only a task of that name makes it a
         // container's.
-        let is_task = tasks.iter().any(|folder| host.exists(format!("{folder}/{namespace}/{name}")));
+        let is_task =
+            tasks.iter().any(|folder| host.exists(format!("{folder}/{namespace}/{name}")).unwrap_or(false));
         is_task.then(|| Placement {
             manager: namespace.to_owned(),
             id: name.to_owned(),
@@ -195,13 +196,14 @@ pub(super) fn running(host: &HostRoot, tasks: &[String]) -> Result<Vec<Member>, 
 /// Containers that have a folder in the tree of cgroups, and whether any
 /// process is in it.
 fn tree(host: &HostRoot) -> Result<Vec<(Placement, bool)>, ProbeError> {
-    let is_v2 = host.exists(format!("{ROOT}/cgroup.controllers"));
+    let is_v2 = host.exists(format!("{ROOT}/cgroup.controllers")).unwrap_or(false);
     let root = if is_v2 {
         ROOT.to_owned()
     } else {
         let hierarchies = V1.iter().map(|name| format!("{ROOT}/{name}"));
         // A hybrid has a tree of version 2 beside, without containers.
-        let Some(root) = hierarchies.into_iter().find(|root| host.exists(format!("{root}/cgroup.procs")))
+        let Some(root) =
+            hierarchies.into_iter().find(|root| host.exists(format!("{root}/cgroup.procs")).unwrap_or(false))
         else {
             return Ok(Vec::new());
         };
