@@ -94,7 +94,7 @@ impl Found<'_> {
     fn names(&mut self, folder: &str) -> Result<Vec<String>, ProbeError> {
         match self.host.list(folder) {
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                self.scan.warnings.push(format!("/{folder}: permission denied, needs root"));
+                self.denied(folder, '/');
                 Ok(Vec::new())
             }
             names => {
@@ -105,11 +105,18 @@ impl Found<'_> {
         }
     }
 
+    /// What was known below a folder or of a file, whose keys go on with
+    /// `separator`, stays.
+    fn denied(&mut self, path: &str, separator: char) {
+        let path = clean(path.as_bytes());
+        self.scan.warnings.push(format!("/{path}: permission denied, needs root or CAP_DAC_READ_SEARCH"));
+        self.scan.unread.push(format!("/{path}{separator}"));
+    }
+
     fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>, ProbeError> {
         match self.host.read(path, MAX_BYTES) {
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                let path = clean(path.as_bytes());
-                self.scan.warnings.push(format!("/{path}: permission denied, needs root"));
+                self.denied(path, ' ');
                 Ok(None)
             }
             text => unless_absent(path, text.map(Some)),

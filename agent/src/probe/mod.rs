@@ -39,6 +39,7 @@ use contracts::v1::{AssetKind, ImageContentSource, PackageDetails};
 use crate::asset::ScannedAsset;
 use crate::config::ProbeArgs;
 use crate::host::{HostRoot, is_absent};
+use crate::text::scrub;
 
 pub use containers::follow as follow_containers;
 pub use node::keep_boot_time;
@@ -55,6 +56,10 @@ pub struct Scan {
     pub contents: Vec<ImageContents>,
     /// What could not be read and was left out, or was cut.
     pub warnings: Vec<String>,
+    /// Beginnings of natural keys of what could not be looked at, such as
+    /// `/etc/ssl/private/`: what was recorded of it before is not gone, and stays
+    /// as it was last seen. An empty one means all of the kind.
+    pub unread: Vec<String>,
 }
 
 /// The packages in an image.
@@ -209,6 +214,8 @@ impl Probe {
         let mut scan = (self.scan)(host)?;
         let cut: Vec<String> = scan.assets.iter_mut().filter_map(ScannedAsset::limit).collect();
         scan.warnings.extend(cut);
+        // As it was done to the keys that they begin.
+        scan.unread.iter_mut().for_each(scrub);
         // A name that was nothing but control characters, say.
         let all = scan.assets.len();
         scan.assets.retain(|asset| !asset.natural_key.is_empty());
