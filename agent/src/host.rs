@@ -183,17 +183,15 @@ impl HostRoot {
     }
 
     /// Whether something is there, links followed.
-    #[must_use]
-    pub fn exists(&self, path: impl AsRef<Path>) -> bool {
-        self.open_at(path.as_ref(), path_flags()).is_ok()
-    }
-
-    /// Opens a file or folder without reading it (`O_PATH`), links followed.
     ///
     /// # Errors
-    /// What the system says.
-    pub fn locate(&self, path: impl AsRef<Path>) -> io::Result<OwnedFd> {
-        self.open_at(path.as_ref(), path_flags())
+    /// What says nothing of what is there: no right to look, no descriptor left.
+    pub fn exists(&self, path: impl AsRef<Path>) -> io::Result<bool> {
+        match self.open_at(path.as_ref(), path_flags()) {
+            Ok(_) => Ok(true),
+            Err(error) if is_absent(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Inode, size and times of a file or folder; `None` when it is not there.
@@ -301,6 +299,17 @@ impl HostRoot {
     }
 }
 
+/// Whether an error says that nothing is there to be read: no such name, a link
+/// that leads nowhere or in a circle, or what is no regular file or no folder.
+/// Any other (no file descriptor left, a failing disk, no permission) says
+/// nothing of the node, and a probe that took it for an absence would report
+/// as removed what is there.
+pub(crate) fn is_absent(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, IsADirectory, NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory | IsADirectory | InvalidInput)
+        || error.raw_os_error() == Some(nix::libc::ELOOP)
+}
+
 fn path_flags() -> OFlag {
     OFlag::O_PATH | OFlag::O_CLOEXEC
 }
@@ -364,6 +373,23 @@ mod tests {
             for path in ["etc/up", "etc/full", "../secret", "/../secret", "etc/loop-a"] {
                 assert!(root.read(path, 100).is_err(), "{path}");
             }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_no_absence() {
+        let (_outer, roots) = both(|root| {
+            symlink("none", root.join("etc/nowhere")).unwrap();
+            symlink("loop", root.join("etc/loop")).unwrap();
+            // ENAMETOOLONG, as any error that is no word on what is there.
+            symlink("x".repeat(300), root.join("etc/unreadable")).unwrap();
+        });
+        for root in roots {
+            assert!(root.exists("usr/lib/os-release").unwrap());
+            for absent in ["none", "etc/nowhere", "etc/loop", "usr/lib/os-release/x"] {
+                assert!(!root.exists(absent).unwrap(), "{absent}");
+            }
+            assert!(root.exists("etc/unreadable").is_err());
         }
     }
 

@@ -8,7 +8,7 @@
 mod pace;
 mod slot;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,11 +21,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::asset::ScannedAsset;
 use crate::host::HostRoot;
 use crate::metrics::{AgentMetrics, ProbeLabel, SourceLabel};
 use crate::probe::{Cadence, Probe, ProbeError, Scan, keep_boot_time};
 use crate::status::Status;
-use crate::store::{Recording, Store, StoreError};
+use crate::store::{RecordedAsset, Recording, Store, StoreError};
 use crate::watch::{Cause, Wakes};
 
 use self::pace::{Cost, TOLD_INTERVAL, prompt_intervals};
@@ -406,8 +407,12 @@ fn record(store: &Store, kind: AssetKind, mut scan: Scan) -> Result<Outcome, Fai
             }
         }
     }
+    let kept = keep_unread(store, kind, &mut scan)?;
     let recording = store.record(kind, &scan.assets, &scan.contents)?;
     let mut warnings = scan.warnings;
+    if kept > 0 {
+        warnings.push(format!("{kept} that cannot be looked at now are taken to be as last seen"));
+    }
     let mut assets = scan.assets.len();
     if let Recording::Taken { doubled, .. } = &recording {
         assets -= doubled.len();
@@ -415,6 +420,29 @@ fn record(store: &Store, kind: AssetKind, mut scan: Scan) -> Result<Outcome, Fai
             .extend(doubled.iter().map(|key| format!("{key} was found more than once; the first counts")));
     }
     Ok(Outcome { assets, warnings, recording })
+}
+
+/// Adds to a scan what was recorded of that which it could not look at, so that
+/// neither a difference nor a full listing takes it for gone. Returns how many.
+/// This holds over a restart with fewer rights too: the store remembers.
+fn keep_unread(store: &Store, kind: AssetKind, scan: &mut Scan) -> Result<usize, StoreError> {
+    if scan.unread.is_empty() {
+        return Ok(0);
+    }
+    let found: HashSet<String> = scan.assets.iter().map(|asset| asset.natural_key.clone()).collect();
+    let before = scan.assets.len();
+    for recorded in store.assets(Some(kind), None, usize::MAX)? {
+        let RecordedAsset { natural_key, display_name, details, .. } = recorded;
+        let is_unread = scan.unread.iter().any(|prefix| natural_key.starts_with(prefix));
+        if is_unread
+            && !found.contains(&natural_key)
+            && let Some(state) = details.details
+        {
+            let asset = ScannedAsset::new(natural_key, display_name, state);
+            scan.assets.push(ScannedAsset { relations: details.relations, ..asset });
+        }
+    }
+    Ok(scan.assets.len() - before)
 }
 
 #[cfg(test)]

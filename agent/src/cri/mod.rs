@@ -14,8 +14,8 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Response, Status, Streaming};
 
 use crate::config::ProbeArgs;
-use crate::host::HostRoot;
-use crate::probe::{ProbeError, is_absent};
+use crate::host::{HostRoot, is_absent};
+use crate::probe::ProbeError;
 use crate::text::{scrub, truncate};
 
 /// Messages and clients as they are generated.

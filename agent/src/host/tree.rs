@@ -92,8 +92,9 @@ impl HostRoot {
         Some(value[..length].to_vec())
     }
 
-    /// A descriptor that stands for what is there (open(2), `O_PATH`), so that
-    /// what wants a path can be given `/proc/self/fd/N` and stays below the root.
+    /// A descriptor that stands for what is there (open(2), `O_PATH`), links
+    /// followed, so that what wants a path can be given `/proc/self/fd/N` and
+    /// stays below the root.
     ///
     /// # Errors
     /// What the system says.

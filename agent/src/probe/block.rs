@@ -45,7 +45,7 @@ fn asset_at(host: &HostRoot, path: &str) -> Result<Option<(AssetKind, String)>, 
     let target = link(host, path)?;
     let mut names = target.rsplit('/');
     let Some(mut name) = names.next().filter(|name| !name.is_empty()) else { return Ok(None) };
-    if host.exists(format!("{path}/partition")) {
+    if super::exists(host, &format!("{path}/partition"))? {
         let Some(disk) = names.next() else { return Ok(None) };
         name = disk;
     }

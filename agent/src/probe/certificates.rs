@@ -228,6 +228,9 @@ impl Search<'_> {
                 self.scan
                     .warnings
                     .push(format!("{}: certificate {index} cannot be read", clean(path.as_bytes())));
+                // It may just be written: what was known of the file stays until
+                // it can be read.
+                self.scan.unread.push(format!("{path}#"));
                 continue;
             };
             let key = format!("{path}#{index}");
@@ -237,24 +240,21 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Absent is nothing, a lack of privileges is told; what else fails says
-    /// nothing of the node.
+    /// Absent is nothing. What the agent has no right to read and what is too
+    /// large is told, and what was known of it or below it stays. What else
+    /// fails says nothing of the node.
     fn left_out(&mut self, path: &str, error: io::Error) -> Result<(), ProbeError> {
         // EINVAL of readlink(2) is among what is absent: no link.
         if is_absent(&error) {
             return Ok(());
         }
-        match error.kind() {
-            ErrorKind::PermissionDenied => {
-                self.scan
-                    .warnings
-                    .push(format!("/{}: permission denied, needs root", clean(path.as_bytes())));
-            }
-            ErrorKind::FileTooLarge => {
-                self.scan.warnings.push(format!("/{}: {error}", clean(path.as_bytes())));
-            }
+        let why = match error.kind() {
+            ErrorKind::PermissionDenied => "permission denied, needs root or CAP_DAC_READ_SEARCH".to_owned(),
+            ErrorKind::FileTooLarge => error.to_string(),
             _ => return Err(ProbeError::read(path)(error)),
-        }
+        };
+        self.scan.warnings.push(format!("/{}: {why}", clean(path.as_bytes())));
+        self.scan.unread.extend([format!("/{path}#"), format!("/{path}/")]);
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use std::os::unix::fs::PermissionsExt;
 use contracts::v1::{CronEntryDetails, asset_details::Details};
 
 use self::crontab::{Job, Users, parse_anacrontab, parse_crontab};
-use super::{ProbeError, Scan, unless_absent};
+use super::{ProbeError, Scan, exists, unless_absent};
 use crate::asset::ScannedAsset;
 use crate::host::HostRoot;
 use crate::text::clean;
@@ -52,7 +52,7 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
     let mut found = Found { host, scan: Scan::default(), alike: HashMap::new() };
     // Both kinds of cron pass over files that they take for leftovers, each by
     // a rule of its own: cron(8) and run-parts(8) of Debian, cron(8) of cronie.
-    let is_debian = host.exists("etc/debian_version");
+    let is_debian = exists(host, "etc/debian_version")?;
     let counts = |name: &str| if is_debian { is_debian_name(name) } else { is_cronie_name(name) };
 
     found.crontab(SYSTEM, Users::InLines)?;
@@ -94,7 +94,7 @@ impl Found<'_> {
     fn names(&mut self, folder: &str) -> Result<Vec<String>, ProbeError> {
         match self.host.list(folder) {
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                self.scan.warnings.push(format!("/{folder}: permission denied, needs root"));
+                self.denied(folder, '/');
                 Ok(Vec::new())
             }
             names => {
@@ -105,11 +105,18 @@ impl Found<'_> {
         }
     }
 
+    /// What was known below a folder or of a file, whose keys go on with
+    /// `separator`, stays.
+    fn denied(&mut self, path: &str, separator: char) {
+        let path = clean(path.as_bytes());
+        self.scan.warnings.push(format!("/{path}: permission denied, needs root or CAP_DAC_READ_SEARCH"));
+        self.scan.unread.push(format!("/{path}{separator}"));
+    }
+
     fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>, ProbeError> {
         match self.host.read(path, MAX_BYTES) {
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                let path = clean(path.as_bytes());
-                self.scan.warnings.push(format!("/{path}: permission denied, needs root"));
+                self.denied(path, ' ');
                 Ok(None)
             }
             text => unless_absent(path, text.map(Some)),

@@ -27,7 +27,7 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
         .collect();
     for name in &names {
         let object = Object::new(host, format!("{BLOCK}/{name}"));
-        if is_virtual(name) || super::volumes::is_volume(&object) {
+        if is_virtual(name) || super::volumes::is_volume(&object)? {
             continue;
         }
         let Some(disk) = read_disk(host, name, &object)? else { continue };

@@ -167,18 +167,21 @@ fn kept_on(
 /// lie over each other, the last one hides the others and is the one reported.
 fn parse_mounts(text: &[u8]) -> (Vec<Mount>, Vec<String>) {
     let mut by_mount_point: BTreeMap<String, Option<Mount>> = BTreeMap::new();
-    let mut warnings = Vec::new();
+    let mut unreadable = 0;
     for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
         match parse_line(line) {
             Some(mount) => {
                 let point = mount.details.mount_point.clone();
                 by_mount_point.insert(point, is_data(&mount.details).then_some(mount));
             }
-            None => {
-                warnings.push(format!("{MOUNTS}: cannot read the line `{}`", clean(line).escape_debug()));
-            }
+            None => unreadable += 1,
         }
     }
+    // Not the lines themselves: sources and options may hold secrets.
+    let warnings = match unreadable {
+        0 => Vec::new(),
+        _ => vec![format!("{MOUNTS}: {unreadable} lines could not be read")],
+    };
     (by_mount_point.into_values().flatten().collect(), warnings)
 }
 
@@ -191,15 +194,31 @@ fn is_data(filesystem: &FilesystemDetails) -> bool {
     !PSEUDO.contains(&filesystem.r#type.as_str()) && !is_of_a_container(mount_point)
 }
 
-/// The source without what stands before `@` in the authority of a URL or UNC
-/// path, such as `https://user:secret@host/share`: that may be a password.
+/// The source without what may be a password: the query of a URL, and what
+/// stands before the last `@` in `https://user:secret@host/share`,
+/// `//user:secret@nas/share` and `user:secret@host:/dir`. A password may hold any
+/// character, so that of a name with both `:` and `@` rather too much is cut;
+/// but `server:/export@x` is a server and its path.
 fn without_credentials(source: String) -> String {
-    let Some(start) = source.find("//").map(|at| at + 2) else { return source };
-    let end = source[start..].find('/').map_or(source.len(), |at| start + at);
-    match source[start..end].rfind('@') {
-        Some(at) => format!("{}{}", &source[..start], &source[start + at + 1..]),
-        None => source,
-    }
+    let scheme = source.find("://").filter(|&end| !source[..end].contains([':', '/', '@']));
+    let start = match scheme {
+        Some(end) => end + 3,
+        None if source.starts_with("//") => 2,
+        None if source.starts_with('/') => return source,
+        None => 0,
+    };
+    let rest = &source[start..];
+    let authority = if start > 0 { &rest[..rest.find('/').unwrap_or(rest.len())] } else { "" };
+    let after = match rest.rsplit_once('@') {
+        Some((before, path)) if start == 0 && before.contains(":/") && !path.contains(':') => return source,
+        Some((before, after)) if before.contains(':') => after,
+        _ => match authority.rfind('@') {
+            Some(at) => &rest[at + 1..],
+            None => rest,
+        },
+    };
+    let after = if scheme.is_some() { after.split('?').next().unwrap_or_default() } else { after };
+    format!("{}{after}", &source[..start])
 }
 
 /// `id parent major:minor root mount_point options [tags…] - type source super_options`
@@ -240,9 +259,12 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     Some(Mount { device: clean(words[2]), details })
 }
 
-/// Options of network file systems that may carry credentials.
+/// Options that may carry credentials or name the file of them, by their names:
+/// `password2`, `passwd`, `passphrase`, `secretfile`, `keyfile`, `access_token` ...
 fn has_secret(option: &str) -> bool {
-    ["password=", "pass=", "secret=", "credentials="].iter().any(|name| option.starts_with(name))
+    let Some((name, _)) = option.split_once('=') else { return false };
+    let name = name.to_ascii_lowercase();
+    ["pass", "pwd", "secret", "token", "key", "cred"].iter().any(|word| name.contains(word))
 }
 
 /// Space, tab, newline and backslash are written as `\040` and so on.
@@ -389,8 +411,30 @@ mod tests {
             ("//nas/a@b", "//nas/a@b"),
             ("user@host:/dir", "user@host:/dir"),
             ("/dev/sda1", "/dev/sda1"),
+            ("//user:p/ss@nas/share", "//nas/share"),
+            ("//user:p/s@s@nas/share", "//nas/share"),
+            ("//user@nas/share", "//nas/share"),
+            ("https://h/p?token=x", "https://h/p"),
+            ("https://u:a?b@h/p?token=x", "https://h/p"),
+            ("https://h/p?from=a@b", "https://h/p"),
+            ("user:p@ss@host:/dir", "host:/dir"),
+            ("user:p//ss@host:/dir", "host:/dir"),
+            ("user:p://ss@host:/dir", "host:/dir"),
+            ("sshfs#user:p@host:/dir", "host:/dir"),
+            ("curlftpfs#ftp://u:p@host/", "curlftpfs#ftp://host/"),
+            ("server:/export/a@b", "server:/export/a@b"),
+            ("10.0.0.1:6789,10.0.0.2:6789:/", "10.0.0.1:6789,10.0.0.2:6789:/"),
+            ("pool/data@daily", "pool/data@daily"),
+            ("/dev/disk/by-path/pci-0000:00:1f.2@x", "/dev/disk/by-path/pci-0000:00:1f.2@x"),
         ] {
             assert_eq!(without_credentials(source.to_owned()), shown);
+        }
+        for option in ["password2=x", "passwd=x", "PassPhrase=x", "KEY=x", "token=x", "pwd=x", "credfile=/x"]
+        {
+            assert!(has_secret(option), "{option}");
+        }
+        for option in ["rw", "username=me", "nokey", "sec=krb5", "vers=3.1.1"] {
+            assert!(!has_secret(option), "{option}");
         }
     }
 
@@ -398,7 +442,10 @@ mod tests {
     fn garbage_is_named_and_the_rest_is_complete() {
         let (filesystems, warnings) =
             parse(b"\xff\xff\n1 2 3\n1 0 8:1 / / rw -\n1 0 8:1 / / rw - ext4 \xff\\999 rw\n");
-        assert_eq!((filesystems.len(), warnings.len()), (1, 3));
+        assert_eq!(
+            (filesystems.len(), &warnings[..]),
+            (1, &[format!("{MOUNTS}: 3 lines could not be read")][..])
+        );
         assert_eq!(filesystems[0].source, "\u{fffd}\\999");
     }
 }

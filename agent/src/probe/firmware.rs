@@ -10,7 +10,7 @@ use contracts::v1::{FirmwareDetails, asset_details::Details};
 
 use super::smbios::Structure;
 use super::sysfs::attribute;
-use super::{ProbeError, Scan, boards};
+use super::{ProbeError, Scan, boards, exists};
 use crate::asset::ScannedAsset;
 use crate::host::HostRoot;
 
@@ -39,9 +39,9 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
         complete(&mut firmware, &bios);
     }
     let described = firmware != FirmwareDetails::default();
-    firmware.boot_mode = if host.exists(EFI) {
+    firmware.boot_mode = if exists(host, EFI)? {
         "uefi".to_owned()
-    } else if !firmware.vendor.is_empty() && host.exists("sys/firmware/memmap") {
+    } else if !firmware.vendor.is_empty() && exists(host, "sys/firmware/memmap")? {
         // The map that a BIOS gives (e820) is there on x86 alone, where what is
         // not UEFI is BIOS.
         "bios".to_owned()
@@ -81,8 +81,8 @@ fn tpm_version(host: &HostRoot) -> Result<String, ProbeError> {
     let version = match attribute(host, &format!("{TPM}/tpm0/tpm_version_major"))?.as_str() {
         "1" => "1.2",
         "2" => "2.0",
-        _ if host.exists(format!("{TPM}/tpm0/device/caps")) => "1.2",
-        _ if host.exists("sys/class/tpmrm/tpmrm0") => "2.0",
+        _ if exists(host, &format!("{TPM}/tpm0/device/caps"))? => "1.2",
+        _ if exists(host, "sys/class/tpmrm/tpmrm0")? => "2.0",
         _ => "",
     };
     Ok(version.to_owned())

@@ -16,7 +16,7 @@ use std::io::ErrorKind;
 use contracts::v1::{KernelParameterDetails, asset_details::Details};
 
 use super::sysfs::attribute;
-use super::{ProbeError, Scan};
+use super::{ProbeError, Scan, exists};
 use crate::asset::ScannedAsset;
 use crate::host::HostRoot;
 
@@ -27,10 +27,14 @@ const SYS: &str = "proc/sys";
 pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
     let mut scan = Scan::default();
     let mut denied = Vec::new();
+    // Each kernel has some: without the folder this is no /proc.
+    if !exists(host, SYS)? {
+        return Err(ProbeError::read(SYS)(ErrorKind::NotFound.into()));
+    }
     for parameter in parameters() {
         let path = format!("{SYS}/{}", parameter.replace('.', "/"));
         // One that this kernel does not have, or that its architecture has not.
-        if !host.exists(&path) {
+        if !exists(host, &path)? {
             continue;
         }
         let value = match attribute(host, &path) {
@@ -250,6 +254,15 @@ mod tests {
     fn what_cannot_be_read_is_not_gone() {
         let root = tempfile::tempdir().unwrap();
         write(root.path(), "kernel/sysrq", &[b'1'; 70_000]);
-        assert!(scan(&HostRoot::new(root.path()).unwrap()).is_err());
+        let host = HostRoot::new(root.path()).unwrap();
+        assert!(scan(&host).is_err());
+        let sysrq = root.path().join(SYS).join("kernel/sysrq");
+        fs::remove_file(&sysrq).unwrap();
+        assert!(scan(&host).unwrap().assets.is_empty());
+        // ENAMETOOLONG: that it is there or not cannot be told.
+        std::os::unix::fs::symlink("x".repeat(300), &sysrq).unwrap();
+        assert!(scan(&host).is_err());
+        fs::remove_dir_all(root.path().join(SYS)).unwrap();
+        assert!(scan(&host).is_err(), "no /proc is no want of parameters");
     }
 }

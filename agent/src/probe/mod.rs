@@ -38,7 +38,8 @@ use contracts::v1::{AssetKind, ImageContentSource, PackageDetails};
 
 use crate::asset::ScannedAsset;
 use crate::config::ProbeArgs;
-use crate::host::HostRoot;
+use crate::host::{HostRoot, is_absent};
+use crate::text::scrub;
 
 pub use containers::follow as follow_containers;
 pub use node::keep_boot_time;
@@ -55,6 +56,10 @@ pub struct Scan {
     pub contents: Vec<ImageContents>,
     /// What could not be read and was left out, or was cut.
     pub warnings: Vec<String>,
+    /// Beginnings of natural keys of what could not be looked at, such as
+    /// `/etc/ssl/private/`: what was recorded of it before is not gone, and stays
+    /// as it was last seen. An empty one means all of the kind.
+    pub unread: Vec<String>,
 }
 
 /// The packages in an image.
@@ -141,15 +146,9 @@ impl ProbeError {
     }
 }
 
-/// Whether an error says that nothing is there to be read: no such name, a link
-/// that leads nowhere or in a circle, or what is no regular file or no folder.
-/// Any other (no file descriptor left, a failing disk, no permission) says
-/// nothing of the node, and a probe that took it for an absence would report
-/// as removed what is there.
-pub(crate) fn is_absent(error: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidInput, IsADirectory, NotADirectory, NotFound};
-    matches!(error.kind(), NotFound | NotADirectory | IsADirectory | InvalidInput)
-        || error.raw_os_error() == Some(nix::libc::ELOOP)
+/// Whether something is at `path`.
+fn exists(host: &HostRoot, path: &str) -> Result<bool, ProbeError> {
+    host.exists(path).map_err(ProbeError::read(path))
 }
 
 /// What was read of `path`; nothing if nothing is there.
@@ -218,6 +217,8 @@ impl Probe {
         let mut scan = (self.scan)(host)?;
         let cut: Vec<String> = scan.assets.iter_mut().filter_map(ScannedAsset::limit).collect();
         scan.warnings.extend(cut);
+        // As it was done to the keys that they begin.
+        scan.unread.iter_mut().for_each(scrub);
         // A name that was nothing but control characters, say.
         let all = scan.assets.len();
         scan.assets.retain(|asset| !asset.natural_key.is_empty());

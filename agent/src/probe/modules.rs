@@ -5,7 +5,7 @@ use std::io;
 
 use contracts::v1::{KernelModuleDetails, asset_details::Details};
 
-use super::{ProbeError, Scan};
+use super::{ProbeError, Scan, exists};
 use crate::asset::ScannedAsset;
 use crate::host::HostRoot;
 use crate::text::clean;
@@ -23,7 +23,7 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
         Ok(text) => text,
         // A kernel built without modules has no such file; a host root without
         // /proc has not even this one.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && host.exists("proc/version") => Vec::new(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && exists(host, "proc/version")? => Vec::new(),
         Err(error) => return Err(ProbeError::read(MODULES)(error)),
     };
     let (mut modules, warnings) = parse_modules(&text);

@@ -47,7 +47,7 @@ pub(super) fn scan(host: &HostRoot, settings: &ProbeArgs) -> Result<Scan, ProbeE
     let boot_time = time::parse_boot_time(&read(STAT)).map(|seconds| Timestamp { seconds, nanos: 0 });
     let release = Release::read(host);
     let (sockets, cores) = topology(host).unwrap_or((processors.sockets, processors.cores));
-    let machine = Machine::read(host);
+    let machine = Machine::read(host)?;
     let security = Security::read(host);
     let details = NodeDetails {
         hostname: hostname.clone(),
@@ -66,7 +66,7 @@ pub(super) fn scan(host: &HostRoot, settings: &ProbeArgs) -> Result<Scan, ProbeE
         virtualization: machine.virtualization(processors.hypervisor).to_owned(),
         vendor: machine.vendor,
         product: machine.product,
-        time_zone: time::time_zone(host),
+        time_zone: time::time_zone(host)?,
         uptime_class: time::uptime_class(host).to_owned(),
         kubernetes_node_name: settings.kubernetes_node_name.clone().unwrap_or_default(),
         labels: labels(settings, &mut warnings),

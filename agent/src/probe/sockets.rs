@@ -19,7 +19,7 @@ mod tests;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::io::BufReader;
+use std::io::{self, BufReader, ErrorKind};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ use contracts::v1::{AssetKind, ListeningSocketDetails, RelationType, asset_detai
 use self::table::{MAX_ROWS, Row, read_table};
 use super::containers::Containers;
 use super::packages::Owners;
-use super::{ProbeError, Scan};
+use super::{ProbeError, Scan, is_absent, unless_absent};
 use crate::asset::ScannedAsset;
 use crate::host::HostRoot;
 use crate::text::clean;
@@ -82,9 +82,9 @@ impl Sockets {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let mut scan = Scan::default();
         let mut rows = read_rows(host, &mut scan.warnings)?;
-        let range = host.line(PORT_RANGE).as_deref().and_then(parse_port_range);
+        let range = port_range(host)?;
         memory.drop_passing(&mut rows, range, Instant::now());
-        memory.find_holders(host, &rows);
+        memory.find_holders(host, &rows)?;
         let containers = self.containers.of_processes(host, &memory.processes.keys().copied().collect());
         for (pid, process) in &mut memory.processes {
             process.container = containers.get(pid).cloned();
@@ -109,10 +109,18 @@ fn read_rows(host: &HostRoot, warnings: &mut Vec<String>) -> Result<Vec<Row>, Pr
             continue;
         }
         let path = format!("proc/1/net/{protocol}");
-        let file = match host.open(&path).or_else(|_| host.open(format!("proc/self/net/{protocol}"))) {
+        let opened = match host.open(&path) {
+            // Hidden (proc(5), hidepid), or none there. Any other failure says
+            // nothing of process 1, and the agent's own namespace is another.
+            Err(error) if is_absent(&error) || error.kind() == ErrorKind::PermissionDenied => {
+                host.open(format!("proc/self/net/{protocol}"))
+            }
+            opened => opened,
+        };
+        let file = match opened {
             Ok(file) => file,
             // A kernel without IPv6 has no such tables; /proc itself must be there.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && protocol != "tcp" => continue,
+            Err(error) if error.kind() == ErrorKind::NotFound && protocol != "tcp" => continue,
             Err(error) => return Err(ProbeError::read(&path)(error)),
         };
         let (found, unreadable) = read_table(BufReader::new(file), protocol, MAX_ROWS - rows.len())
@@ -150,27 +158,33 @@ impl Memory {
         self.seen = seen;
     }
 
-    fn find_holders(&mut self, host: &HostRoot, rows: &[Row]) {
+    fn find_holders(&mut self, host: &HostRoot, rows: &[Row]) -> Result<(), ProbeError> {
         let wanted: HashSet<u64> = rows.iter().map(|row| row.inode).filter(|inode| *inode != 0).collect();
         // Each process is looked at once, however many sockets it holds.
-        self.processes.retain(|&pid, process| {
-            let container = process.container.take();
-            let unchanged = read_process(host, pid).as_ref() == Some(process);
-            process.container = container;
-            unchanged
-        });
+        let mut changed = Vec::new();
+        for (&pid, known) in &self.processes {
+            let now = read_process(host, pid)?;
+            if !now.is_some_and(|now| (&now.program, &now.executable) == (&known.program, &known.executable))
+            {
+                changed.push(pid);
+            }
+        }
+        for pid in changed {
+            self.processes.remove(&pid);
+        }
         self.holders.retain(|inode, pid| wanted.contains(inode) && self.processes.contains_key(pid));
         if wanted.iter().any(|inode| !self.holders.contains_key(inode)) {
-            self.holders = search_holders(host, &wanted);
+            self.holders = search_holders(host, &wanted)?;
             self.processes.clear();
             for &pid in self.holders.values() {
                 if let Entry::Vacant(place) = self.processes.entry(pid)
-                    && let Some(process) = read_process(host, pid)
+                    && let Some(process) = read_process(host, pid)?
                 {
                     place.insert(process);
                 }
             }
         }
+        Ok(())
     }
 
     fn process(&self, row: &Row) -> Option<&Process> {
@@ -181,12 +195,12 @@ impl Memory {
 /// Looks through the open files of all processes. Of several holders the one
 /// with the lowest PID counts, as that is the master of its workers; but not
 /// process 1, which holds the sockets of the services that it starts.
-fn search_holders(host: &HostRoot, wanted: &HashSet<u64>) -> HashMap<u64, u32> {
+fn search_holders(host: &HostRoot, wanted: &HashSet<u64>) -> Result<HashMap<u64, u32>, ProbeError> {
     let mut holders: HashMap<u64, u32> = HashMap::new();
-    for name in host.list("proc").unwrap_or_default() {
+    for name in host.list("proc").map_err(ProbeError::read("proc"))? {
         let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        // Gone meanwhile, or not ours to look into: its sockets have no program.
-        for (_, target) in host.links(format!("proc/{pid}/fd")).unwrap_or_default() {
+        let path = format!("proc/{pid}/fd");
+        for (_, target) in of_process(&path, host.links(&path))?.unwrap_or_default() {
             if let Some(inode) = target.to_str().and_then(socket_inode).filter(|inode| wanted.contains(inode))
             {
                 let holder = holders.entry(inode).or_insert(pid);
@@ -196,21 +210,48 @@ fn search_holders(host: &HostRoot, wanted: &HashSet<u64>) -> HashMap<u64, u32> {
             }
         }
     }
-    holders
+    Ok(holders)
 }
 
-fn read_process(host: &HostRoot, pid: u32) -> Option<Process> {
-    let program = host.line(format!("proc/{pid}/comm"))?;
-    let executable = host.read_link(format!("proc/{pid}/exe")).ok();
+/// What was read of a process; `None` if it is gone meanwhile or not ours to
+/// look into: its sockets have no program.
+fn of_process<T>(path: &str, read: io::Result<T>) -> Result<Option<T>, ProbeError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if is_absent(&error) || error.kind() == ErrorKind::PermissionDenied => Ok(None),
+        Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => Ok(None),
+        Err(error) => Err(ProbeError::read(path)(error)),
+    }
+}
+
+fn read_process(host: &HostRoot, pid: u32) -> Result<Option<Process>, ProbeError> {
+    let path = format!("proc/{pid}/comm");
+    let program = of_process(&path, host.read(&path, 1024))?.unwrap_or_default();
+    let program = clean(program.trim_ascii());
+    if program.is_empty() {
+        return Ok(None);
+    }
+    let path = format!("proc/{pid}/exe");
+    let executable = of_process(&path, host.read_link(&path))?;
     let executable = executable.map(|path| clean(path.as_os_str().as_encoded_bytes())).unwrap_or_default();
     // After an upgrade the old file is gone, but the program is the same.
     let executable = executable.strip_suffix(" (deleted)").map(str::to_owned).unwrap_or(executable);
-    Some(Process { program, executable, container: None })
+    Ok(Some(Process { program, executable, container: None }))
 }
 
 /// Inode in `socket:[12345]`.
 fn socket_inode(target: &str) -> Option<u64> {
     target.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// Ports that the kernel chooses from; `None` where it does not say. Without
+/// them all that passes would be taken for a service.
+fn port_range(host: &HostRoot) -> Result<Option<(u16, u16)>, ProbeError> {
+    let Some(text) = unless_absent(PORT_RANGE, host.read(PORT_RANGE, 1024).map(Some))? else {
+        return Ok(None);
+    };
+    let malformed = || ProbeError::Malformed { path: PORT_RANGE.to_owned(), problem: "no range".to_owned() };
+    parse_port_range(clean(&text).trim()).map(Some).ok_or_else(malformed)
 }
 
 fn parse_port_range(line: &str) -> Option<(u16, u16)> {

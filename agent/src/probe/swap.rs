@@ -3,7 +3,7 @@
 use contracts::v1::{RelationType, SwapDetails, asset_details::Details};
 
 use super::sysfs::Object;
-use super::{ProbeError, Scan, block, filesystems, is_absent};
+use super::{ProbeError, Scan, block, exists, filesystems, is_absent};
 use crate::asset::ScannedAsset;
 use crate::host::HostRoot;
 use crate::text::clean;
@@ -16,7 +16,7 @@ pub(super) const WATCHED: &[&str] = &[];
 pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
     let text = match host.read(SWAPS, 1024 * 1024) {
         // A kernel without swap; not so a root without /proc.
-        Err(error) if is_absent(&error) && host.exists("proc/version") => Vec::new(),
+        Err(error) if is_absent(&error) && exists(host, "proc/version")? => Vec::new(),
         read => read.map_err(ProbeError::read(SWAPS))?,
     };
     let (areas, warnings) = parse(&text);

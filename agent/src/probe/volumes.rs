@@ -36,8 +36,8 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
 }
 
 /// Whether a block device is made of others.
-pub(super) fn is_volume(object: &Object) -> bool {
-    object.has("dm") || object.has("md")
+pub(super) fn is_volume(object: &Object) -> Result<bool, ProbeError> {
+    Ok(object.has("dm")? || object.has("md")?)
 }
 
 /// Key of the volume with this name in the kernel; `None` if none that is
@@ -48,9 +48,9 @@ pub(super) fn key_of(host: &HostRoot, name: &str) -> Result<Option<String>, Prob
 }
 
 fn read_volume(host: &HostRoot, name: &str, object: &Object) -> Result<Option<VolumeDetails>, ProbeError> {
-    let volume = if object.has("dm") {
+    let volume = if object.has("dm")? {
         mapped(object)?
-    } else if object.has("md") {
+    } else if object.has("md")? {
         array(host, name, object)?
     } else {
         return Ok(None);

@@ -81,3 +81,49 @@ fn a_request_waits_for_nothing_and_a_run_that_was_given_up_holds_all() {
     slot.at = Some((now, Cause::Request));
     assert_eq!(slot.next_start(interval, event), (now, Cause::Request));
 }
+
+#[test]
+fn what_could_not_be_looked_at_stays_as_it_was() {
+    use contracts::v1::{CertificateDetails, NodeIdentity, RelationType};
+    let folder = tempfile::tempdir().unwrap();
+    let node_uid = Uuid::from_u128(1);
+    let store = Store::open(crate::store::Settings {
+        folder: folder.path().to_owned(),
+        node: NodeIdentity { uid: node_uid.to_string(), ..NodeIdentity::default() },
+        node_uid,
+        outbox_limit_bytes: u64::MAX,
+    })
+    .unwrap();
+    let kind = AssetKind::Certificate;
+    let scan = |keys: &[&str], unread: &[&str]| {
+        let asset = |key: &&str| {
+            let details = CertificateDetails { subject: (*key).to_owned(), ..CertificateDetails::default() };
+            ScannedAsset::new(*key, "name", Details::Certificate(details)).related(
+                RelationType::StoredOn,
+                AssetKind::Disk,
+                "disk",
+            )
+        };
+        let assets = keys.iter().map(asset).collect();
+        Scan { assets, unread: unread.iter().map(|&key| key.to_owned()).collect(), ..Scan::default() }
+    };
+    let keys = || -> Vec<String> {
+        store.assets(Some(kind), None, usize::MAX).unwrap().into_iter().map(|one| one.natural_key).collect()
+    };
+    for (found, unread, changes, expected) in [
+        (&["/a/1", "/a/2", "/b/1", "/b/2"][..], &[][..], 4, &["/a/1", "/a/2", "/b/1", "/b/2"][..]),
+        // The folder /a may not be looked into; of /b one is gone.
+        (&["/b/2"], &["/a/"], 1, &["/a/1", "/a/2", "/b/2"]),
+        (&[], &[""], 0, &["/a/1", "/a/2", "/b/2"]),
+        // What is found is not what it was, whatever could not be read beside it.
+        (&["/a/1", "/b/2"], &["/a/1", "/c"], 1, &["/a/1", "/b/2"]),
+        (&[], &[], 2, &[]),
+    ] {
+        let outcome = record(&store, kind, scan(found, unread)).unwrap();
+        let Recording::Taken { observations, doubled } = outcome.recording else { panic!("full") };
+        assert_eq!((observations, doubled.len()), (changes, 0), "{found:?}");
+        assert_eq!(keys(), expected, "{found:?}");
+        assert_eq!(outcome.assets, expected.len());
+        assert_eq!(outcome.warnings.len(), usize::from(expected.len() > found.len()));
+    }
+}

@@ -165,7 +165,7 @@ impl Armed {
 
     /// False if nothing is there.
     fn add(&mut self, path: &Path, target: usize, name: Option<OsString>) -> Result<bool, Unwatchable> {
-        let fd = match self.host.locate(path) {
+        let fd = match self.host.handle(path) {
             Ok(fd) => fd,
             Err(error) if is_absent(&error) => return Ok(false),
             Err(error) => {

@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) fn is_table(host: &HostRoot, path: &Path) -> bool {
     is_table_name(path)
         && host
-            .locate("proc")
+            .handle("proc")
             .is_ok_and(|fd| fstatfs(&fd).is_ok_and(|stat| stat.filesystem_type() == PROC_SUPER_MAGIC))
 }
 

@@ -12,7 +12,7 @@ const LABELS: [&[u8]; 3] = [b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTI
 /// A certificate in a file.
 #[derive(Debug, PartialEq)]
 pub(super) struct Block {
-    /// `None` when its base64 is damaged.
+    /// `None` when its base64 is damaged or its end is missing.
     pub(super) der: Option<Vec<u8>>,
 }
 
@@ -39,6 +39,10 @@ pub(super) fn pem_certificates(text: &[u8]) -> Vec<Block> {
         } else if let Some(body) = &mut body {
             body.extend(line.iter().filter(|byte| !byte.is_ascii_whitespace()));
         }
+    }
+    // A file that is just being written.
+    if body.is_some() && blocks.len() < MAX_BLOCKS {
+        blocks.push(Block { der: None });
     }
     blocks
 }
@@ -88,7 +92,7 @@ mod tests {
             -----BEGIN EC PARAMETERS-----\nYWJj\n-----END EC PARAMETERS-----\n\
             -----BEGIN TRUSTED CERTIFICATE-----\n!\n-----END TRUSTED CERTIFICATE-----\n\
             -----BEGIN CERTIFICATE-----\nYWJj\n";
-        assert_eq!(ders(text), [Some(b"abcdef".to_vec()), None]);
+        assert_eq!(ders(text), [Some(b"abcdef".to_vec()), None, None]);
         assert_eq!(ders(b"0\x82\x01\x02rest"), [Some(b"0\x82\x01\x02rest".to_vec())]);
         for nothing in
             [&b""[..], b"0", b"0text", b"-----BEGIN -----\n-----END -----", b"-----END CERTIFICATE-----"]

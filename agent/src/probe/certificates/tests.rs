@@ -193,6 +193,33 @@ fn what_is_damaged_is_told_and_keeps_its_place() {
         scan.warnings,
         ["/etc/etcd/a.pem: certificate 0 cannot be read", "/etc/etcd/b.pem: larger than 1048576 bytes"]
     );
+    assert_eq!(scan.unread, ["/etc/etcd/a.pem#", "/etc/etcd/b.pem#", "/etc/etcd/b.pem/"]);
+}
+
+#[test]
+fn a_file_that_is_just_written_keeps_what_was_known() {
+    let root = tempfile::tempdir().unwrap();
+    let path = "etc/kubernetes/pki/apiserver.crt";
+    write(&root, path, SAMPLES);
+    assert!(found(&root).unread.is_empty());
+    // Cut at each line, the last certificate is damaged or was not begun.
+    for (at, _) in SAMPLES.match_indices('\n') {
+        write(&root, path, &SAMPLES[..at + 10.min(SAMPLES.len() - at)]);
+        let scan = found(&root);
+        let begun = SAMPLES[..at].matches("-----BEGIN CERTIFICATE-----").count();
+        assert!(scan.assets.len() == begun || scan.unread == [format!("/{path}#")], "{at}");
+    }
+}
+
+#[test]
+fn what_may_not_be_read_is_not_gone() {
+    let root = tempfile::tempdir().unwrap();
+    let host = HostRoot::new(root.path()).unwrap();
+    let mut search = Search { host: &host, scan: Scan::default(), files: 0, visited: 0, cut: false };
+    search.left_out("etc/ssl/private", ErrorKind::PermissionDenied.into()).unwrap();
+    assert_eq!(search.scan.unread, ["/etc/ssl/private#", "/etc/ssl/private/"]);
+    search.left_out("etc/etcd", ErrorKind::NotFound.into()).unwrap();
+    assert_eq!((search.scan.unread.len(), search.scan.warnings.len()), (2, 1));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::io;
 
 use super::process;
 use crate::host::HostRoot;
-use crate::probe::{ProbeError, is_absent, unless_absent};
+use crate::probe::{ProbeError, exists, is_absent, unless_absent};
 use crate::text::clean;
 
 const ROOT: &str = "sys/fs/cgroup";
@@ -184,15 +184,6 @@ pub(super) fn placement(
     Ok(None)
 }
 
-/// Whether something is there; an error that does not say so is one.
-fn is_there(host: &HostRoot, path: &str) -> Result<bool, ProbeError> {
-    match host.handle(path) {
-        Ok(_) => Ok(true),
-        Err(error) if is_absent(&error) => Ok(false),
-        Err(error) => Err(ProbeError::read(path)(error)),
-    }
-}
-
 /// The containers that run, by manager and ID.
 ///
 /// A process's cgroup file shows paths as the reader's cgroup namespace has
@@ -230,11 +221,11 @@ pub(super) fn running(host: &HostRoot, tasks: &[String]) -> Result<Vec<Member>, 
 /// Containers that have a folder in the tree of cgroups, and whether any
 /// process is in it.
 fn tree(host: &HostRoot) -> Result<Vec<(Placement, bool)>, ProbeError> {
-    let is_v2 = is_there(host, &format!("{ROOT}/cgroup.controllers"))?;
+    let is_v2 = exists(host, &format!("{ROOT}/cgroup.controllers"))?;
     let mut root = is_v2.then(|| ROOT.to_owned());
     for name in V1 {
         // A hybrid has a tree of version 2 beside, without containers.
-        if root.is_none() && is_there(host, &format!("{ROOT}/{name}/cgroup.procs"))? {
+        if root.is_none() && exists(host, &format!("{ROOT}/{name}/cgroup.procs"))? {
             root = Some(format!("{ROOT}/{name}"));
         }
     }

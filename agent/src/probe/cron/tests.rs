@@ -107,3 +107,26 @@ fn what_cannot_be_read_fails_the_probe() {
     let empty = tempfile::tempdir().unwrap();
     assert_eq!(keys(&empty), (vec![], vec![]));
 }
+
+#[test]
+fn what_may_not_be_read_is_not_gone() {
+    let root = node(true);
+    let host = HostRoot::new(root.path()).unwrap();
+    let mut found = Found { host: &host, scan: Scan::default(), alike: HashMap::new() };
+    found.denied("var/spool/cron/crontabs", '/');
+    found.denied(SYSTEM, ' ');
+    let scan = scan(&host).unwrap();
+    let unread =
+        |key: &str| found.scan.unread.iter().filter(|prefix| key.starts_with(prefix.as_str())).count();
+    let kept: Vec<&str> =
+        scan.assets.iter().map(|asset| asset.natural_key.as_str()).filter(|key| unread(key) > 0).collect();
+    assert_eq!(
+        kept,
+        [
+            "/etc/crontab 17 * * * * root",
+            "/etc/crontab 17 * * * * root 2",
+            "/var/spool/cron/crontabs/alice @daily alice"
+        ]
+    );
+    assert_eq!(found.scan.warnings.len(), 2);
+}

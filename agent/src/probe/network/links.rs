@@ -100,10 +100,10 @@ impl Link {
         let traits = Traits {
             link_type: object.number("type")?.unwrap_or(0),
             dev_type: object.uevent("DEVTYPE")?,
-            has_device: object.has("device"),
-            is_bridge: object.has("bridge"),
-            is_bond: object.has("bonding"),
-            is_tun: object.has("tun_flags"),
+            has_device: object.has("device")?,
+            is_bridge: object.has("bridge")?,
+            is_bond: object.has("bonding")?,
+            is_tun: object.has("tun_flags")?,
             // The interface below a macvlan or ipvlan is linked; the far end of
             // a pair is not below.
             peer_elsewhere: below != index

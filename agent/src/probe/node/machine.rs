@@ -1,6 +1,7 @@
 //! Which machine the node is and what it runs under.
 
 use crate::host::HostRoot;
+use crate::probe::{ProbeError, exists};
 
 /// What tells which machine it is and what it runs under.
 #[derive(Debug, Default)]
@@ -14,14 +15,16 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn read(host: &HostRoot) -> Self {
+    pub(super) fn read(host: &HostRoot) -> Result<Self, ProbeError> {
         let dmi = |name: &str| host.line(format!("sys/class/dmi/id/{name}")).unwrap_or_default();
         // As systemd-detect-virt: the container's manager says it, or leaves a mark.
-        let container = host.line("run/systemd/container").or_else(|| {
-            let marks = [("run/.containerenv", "podman"), (".dockerenv", "docker")];
-            marks.iter().find(|(path, _)| host.exists(path)).map(|(_, name)| (*name).to_owned())
-        });
-        Self {
+        let mut container = host.line("run/systemd/container");
+        for (path, name) in [("run/.containerenv", "podman"), (".dockerenv", "docker")] {
+            if container.is_none() && exists(host, path)? {
+                container = Some(name.to_owned());
+            }
+        }
+        Ok(Self {
             vendor: dmi("sys_vendor"),
             product: dmi("product_name"),
             bios_vendor: dmi("bios_vendor"),
@@ -30,7 +33,7 @@ impl Machine {
             clock_sources: host
                 .line("sys/devices/system/clocksource/clocksource0/available_clocksource")
                 .unwrap_or_default(),
-        }
+        })
     }
 
     /// The names are those of systemd-detect-virt(1). `hypervisor`: whether the

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::host::HostRoot;
+use crate::probe::{ProbeError, exists};
 use crate::text::clean;
 
 const LOCALTIME: &str = "etc/localtime";
@@ -38,15 +39,15 @@ fn class_of(seconds: u64) -> &'static str {
 /// As localtime(5): the link into the time zone database says it. Debian's
 /// `/etc/timezone` says it where the file is a copy; a copy that nothing names
 /// has no name.
-pub(super) fn time_zone(host: &HostRoot) -> String {
+pub(super) fn time_zone(host: &HostRoot) -> Result<String, ProbeError> {
     if let Some(zone) = host.read_link(LOCALTIME).ok().and_then(|target| zone_of(&target)) {
-        return zone;
+        return Ok(zone);
     }
-    match host.line(TIMEZONE) {
+    Ok(match host.line(TIMEZONE) {
         Some(text) => text.lines().next().unwrap_or_default().trim().to_owned(),
-        None if host.exists(LOCALTIME) => String::new(),
+        None if exists(host, LOCALTIME)? => String::new(),
         None => "UTC".to_owned(),
-    }
+    })
 }
 
 /// `../usr/share/zoneinfo/Europe/Vienna`; with leap seconds, or expressly
@@ -116,11 +117,15 @@ mod tests {
             if let Some(timezone) = timezone {
                 fs::write(root.path().join(TIMEZONE), timezone).unwrap();
             }
-            assert_eq!(time_zone(&HostRoot::new(root.path()).unwrap()), expected, "{link:?} {timezone:?}");
+            assert_eq!(
+                time_zone(&HostRoot::new(root.path()).unwrap()).unwrap(),
+                expected,
+                "{link:?} {timezone:?}"
+            );
         }
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("etc")).unwrap();
         fs::write(root.path().join(LOCALTIME), "TZif2").unwrap();
-        assert_eq!(time_zone(&HostRoot::new(root.path()).unwrap()), "", "a copy has no name");
+        assert_eq!(time_zone(&HostRoot::new(root.path()).unwrap()).unwrap(), "", "a copy has no name");
     }
 }

@@ -73,7 +73,7 @@ fn holders_are_found_in_a_tree_of_proc() {
     write_process(root.path(), 41, b"sshd", "/usr/sbin/sshd", &[5, 7]);
     write_process(root.path(), 42, b"caf\xe9\x07", "/opt/caf\u{e9}", &[9]);
     let host = HostRoot::new(root.path()).unwrap();
-    let holders = search_holders(&host, &HashSet::from([5, 6, 8]));
+    let holders = search_holders(&host, &HashSet::from([5, 6, 8])).unwrap();
     assert_eq!(holders, HashMap::from([(5, 40), (6, 1)]));
 
     // A holder that has become another program is looked for again.
@@ -83,7 +83,7 @@ fn holders_are_found_in_a_tree_of_proc() {
         ..Memory::default()
     };
     let rows = [row("tcp", 22, 5), row("tcp", 23, 9)];
-    memory.find_holders(&host, &rows);
+    memory.find_holders(&host, &rows).unwrap();
     assert_eq!(memory.process(&rows[0]), Some(&process("sshd")));
 
     // A program is whatever its name is, and so is its container.
@@ -97,8 +97,49 @@ fn holders_are_found_in_a_tree_of_proc() {
     assert_eq!(relation.natural_key, "pod/app");
 
     // A second look changes nothing.
-    memory.find_holders(&host, &rows);
+    memory.find_holders(&host, &rows).unwrap();
     assert_eq!(assets(&rows, &memory), found);
+}
+
+#[test]
+fn what_cannot_be_read_fails_the_probe() {
+    let line = "  sl\n0: 00000000:1F90 00000000:0000 0A 0:0 0:0 0 0 0 5 1\n";
+    let tree = || {
+        let root = tempfile::tempdir().unwrap();
+        write_process(root.path(), 7, b"app", "/usr/bin/app", &[5]);
+        for (path, text) in [
+            ("proc/1/net/tcp", line),
+            ("proc/self/net/tcp", "  sl\n0: 00000000:1F91 00000000:0000 0A 0:0 0:0 0 0 0 6 1\n"),
+            ("proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n"),
+        ] {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        root
+    };
+    let scan = |root: &tempfile::TempDir| {
+        let containers = Containers::new(&Context::forgetful(ProbeArgs::default()));
+        Sockets::new([], containers).scan(&HostRoot::new(root.path()).unwrap())
+    };
+    assert_eq!(scan(&tree()).unwrap().assets.len(), 1);
+    // ENAMETOOLONG, as any error that is no word on what is there.
+    for path in ["proc/1/net/tcp", "proc/sys/net/ipv4/ip_local_port_range", "proc/7/comm", "proc/7/fd"] {
+        let root = tree();
+        let link = root.path().join(path);
+        let _ = std::fs::remove_file(&link);
+        let _ = std::fs::remove_dir_all(&link);
+        std::os::unix::fs::symlink("x".repeat(300), link).unwrap();
+        let error = scan(&root).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot read {path}:")), "{error}");
+    }
+    let root = tree();
+    std::fs::write(root.path().join("proc/sys/net/ipv4/ip_local_port_range"), "x\n").unwrap();
+    assert!(scan(&root).is_err());
+    // Process 1 is hidden, or there is none.
+    std::fs::remove_file(root.path().join("proc/sys/net/ipv4/ip_local_port_range")).unwrap();
+    std::fs::remove_dir_all(root.path().join("proc/1")).unwrap();
+    assert_eq!(scan(&root).unwrap().assets[0].natural_key, "tcp/0.0.0.0:8081");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use contracts::v1::AssetKind;
 
-use super::super::ProbeError;
+use super::super::{ProbeError, exists};
 use super::{MAX_BYTES, is_pci_slot};
 use crate::host::HostRoot;
 use crate::text::clean;
@@ -80,8 +80,8 @@ impl<'a> Object<'a> {
         Ok(value_of(&self.text("uevent")?, key).unwrap_or_default().to_owned())
     }
 
-    pub(in crate::probe) fn has(&self, name: &str) -> bool {
-        self.host.exists(self.path(name))
+    pub(in crate::probe) fn has(&self, name: &str) -> Result<bool, ProbeError> {
+        exists(self.host, &self.path(name))
     }
 
     /// Names in a folder below, sorted; none where there is none.
