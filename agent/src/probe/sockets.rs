@@ -17,7 +17,7 @@ mod tests;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::io::BufReader;
+use std::io::{BufReader, ErrorKind};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -58,6 +58,8 @@ struct Memory {
     /// Natural keys recorded before this process began; steady at first sight.
     known: BTreeSet<String>,
     has_looked: bool,
+    /// Whether some processes did not let the agent see what they hold.
+    is_denied: bool,
     /// Which packages installed the programs.
     packages: Owners,
 }
@@ -83,6 +85,7 @@ impl Sockets {
         let range = host.line(PORT_RANGE).as_deref().and_then(parse_port_range);
         memory.drop_passing(&mut rows, range, Instant::now());
         memory.find_holders(host, &rows);
+        scan.warnings.extend(memory.warning(&rows));
         let containers = self.containers.of_processes(host, &memory.processes.keys().copied().collect());
         for (pid, process) in &mut memory.processes {
             process.container = containers.get(pid).cloned();
@@ -100,7 +103,7 @@ fn read_rows(host: &HostRoot, warnings: &mut Vec<String>) -> Result<Vec<Row>, Pr
         let file = match host.open(&path).or_else(|_| host.open(format!("proc/self/net/{protocol}"))) {
             Ok(file) => file,
             // A kernel without IPv6 has no such tables; /proc itself must be there.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && protocol != "tcp" => continue,
+            Err(error) if error.kind() == ErrorKind::NotFound && protocol != "tcp" => continue,
             Err(error) => return Err(ProbeError::read(&path)(error)),
         };
         let (found, unreadable) = read_table(BufReader::new(file), protocol, MAX_ROWS - rows.len())
@@ -149,7 +152,7 @@ impl Memory {
         });
         self.holders.retain(|inode, pid| wanted.contains(inode) && self.processes.contains_key(pid));
         if wanted.iter().any(|inode| !self.holders.contains_key(inode)) {
-            self.holders = search_holders(host, &wanted);
+            (self.holders, self.is_denied) = search_holders(host, &wanted);
             self.processes.clear();
             for &pid in self.holders.values() {
                 if let Entry::Vacant(place) = self.processes.entry(pid)
@@ -161,6 +164,14 @@ impl Memory {
         }
     }
 
+    /// Says of how many sockets the programs could not be seen, which takes the
+    /// rights over them that ptrace(2) takes.
+    fn warning(&self, rows: &[Row]) -> Option<String> {
+        let unknown = rows.iter().filter(|row| row.inode != 0 && self.process(row).is_none()).count();
+        let what = "permission denied, needs root and CAP_SYS_PTRACE";
+        (self.is_denied && unknown > 0).then(|| format!("programs of {unknown} sockets: {what}"))
+    }
+
     fn process(&self, row: &Row) -> Option<&Process> {
         self.processes.get(self.holders.get(&row.inode)?)
     }
@@ -168,13 +179,16 @@ impl Memory {
 
 /// Looks through the open files of all processes. Of several holders the one
 /// with the lowest PID counts, as that is the master of its workers; but not
-/// process 1, which holds the sockets of the services that it starts.
-fn search_holders(host: &HostRoot, wanted: &HashSet<u64>) -> HashMap<u64, u32> {
-    let mut holders: HashMap<u64, u32> = HashMap::new();
+/// process 1, which holds the sockets of the services that it starts. Also tells
+/// whether some did not let the agent look.
+fn search_holders(host: &HostRoot, wanted: &HashSet<u64>) -> (HashMap<u64, u32>, bool) {
+    let (mut holders, mut is_denied) = (HashMap::<u64, u32>::new(), false);
     for name in host.list("proc").unwrap_or_default() {
         let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
         // Gone meanwhile, or not ours to look into: its sockets have no program.
-        for (_, target) in host.links(format!("proc/{pid}/fd")).unwrap_or_default() {
+        let links = host.links(format!("proc/{pid}/fd"));
+        is_denied |= links.as_ref().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+        for (_, target) in links.unwrap_or_default() {
             if let Some(inode) = target.to_str().and_then(socket_inode).filter(|inode| wanted.contains(inode))
             {
                 let holder = holders.entry(inode).or_insert(pid);
@@ -184,7 +198,7 @@ fn search_holders(host: &HostRoot, wanted: &HashSet<u64>) -> HashMap<u64, u32> {
             }
         }
     }
-    holders
+    (holders, is_denied)
 }
 
 fn read_process(host: &HostRoot, pid: u32) -> Option<Process> {
