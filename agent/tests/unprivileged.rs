@@ -32,12 +32,9 @@ const LESS: &[(&str, &str, &str)] = &[
     ("kernel_parameters", "ASSET_KIND_KERNEL_PARAMETER", "some may be read by root alone"),
     ("boards", "ASSET_KIND_BOARD", "serial numbers are for root"),
     ("network", "ASSET_KIND_NETWORK_INTERFACE", "VLAN IDs, in a network of its own"),
+    ("sockets", "ASSET_KIND_LISTENING_SOCKET", "descriptors of others' processes are for root"),
     ("accelerators", "ASSET_KIND_ACCELERATOR", "what its driver tells root alone"),
 ];
-
-/// The kind of which it knows less without a word: nearly all sockets belong to
-/// others, and whose descriptors these are is the same for each.
-const SOCKETS: &str = "ASSET_KIND_LISTENING_SOCKET";
 
 fn scan(binary: &Path, as_nobody: bool) -> Output {
     let mut command = Command::new(binary);
@@ -131,10 +128,10 @@ fn differences([before, nobody, after]: &[Output; 3]) -> Vec<String> {
         let kind = name.0.as_str();
         match (nobody.get(name), after.get(name)) {
             (None, Some(_)) if !may(FEWER, kind) => found.push(format!("{name:?} is missing")),
-            (Some(own), Some(later)) if own != asset && asset == later => {
-                if kind != SOCKETS && !may(LESS, kind) && !may(FEWER, kind) {
-                    found.push(format!("{name:?} is {own} and not {asset}"));
-                }
+            (Some(own), Some(later))
+                if own != asset && asset == later && !may(LESS, kind) && !may(FEWER, kind) =>
+            {
+                found.push(format!("{name:?} is {own} and not {asset}"));
             }
             _ => {}
         }

@@ -32,9 +32,9 @@ pub(super) const WATCHED_BY_GROUPS: &[&str] = &[PASSWD, GROUP];
 const MAX_BYTES: u64 = 8 * 1024 * 1024;
 
 pub(super) fn scan_users(host: &HostRoot) -> Result<Scan, ProbeError> {
-    let users = read_users(host)?;
-    let groups = read_groups(host)?;
-    let mut scan = Scan::default();
+    let (users, unreadable) = read_users(host)?;
+    let (groups, _) = read_groups(host)?;
+    let mut scan = Scan { warnings: warning(PASSWD, unreadable), ..Scan::default() };
     let passwords = read_passwords(host, &mut scan.warnings)?;
     let sudoers = read_sudoers(host, &mut scan.warnings)?;
     if sudoers.looks_elsewhere() {
@@ -54,9 +54,9 @@ pub(super) fn scan_users(host: &HostRoot) -> Result<Scan, ProbeError> {
 }
 
 pub(super) fn scan_groups(host: &HostRoot) -> Result<Scan, ProbeError> {
-    let groups = read_groups(host)?;
+    let (groups, unreadable) = read_groups(host)?;
     let mut by_gid: HashMap<u32, BTreeSet<String>> = HashMap::new();
-    for user in read_users(host)? {
+    for user in read_users(host)?.0 {
         by_gid.entry(user.gid).or_default().insert(user.name);
     }
     let asset = |group: Group| {
@@ -69,14 +69,19 @@ pub(super) fn scan_groups(host: &HostRoot) -> Result<Scan, ProbeError> {
         };
         ScannedAsset::new(group.name.clone(), group.name, Details::Group(details))
     };
-    Ok(Scan { assets: groups.into_iter().map(asset).collect(), ..Scan::default() })
+    let warnings = warning(GROUP, unreadable);
+    Ok(Scan { assets: groups.into_iter().map(asset).collect(), warnings, ..Scan::default() })
 }
 
-fn read_users(host: &HostRoot) -> Result<Vec<User>, ProbeError> {
+fn warning(path: &str, unreadable: usize) -> Vec<String> {
+    (unreadable > 0).then(|| format!("/{path}: {unreadable} lines could not be read")).into_iter().collect()
+}
+
+fn read_users(host: &HostRoot) -> Result<(Vec<User>, usize), ProbeError> {
     Ok(parse_users(&unless_absent(PASSWD, host.read(PASSWD, MAX_BYTES))?))
 }
 
-fn read_groups(host: &HostRoot) -> Result<Vec<Group>, ProbeError> {
+fn read_groups(host: &HostRoot) -> Result<(Vec<Group>, usize), ProbeError> {
     Ok(parse_groups(&unless_absent(GROUP, host.read(GROUP, MAX_BYTES))?))
 }
 

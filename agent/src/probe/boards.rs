@@ -44,7 +44,7 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
     if boards.is_empty() {
         boards.extend(devicetree(host)?.map(|board| ("system".to_owned(), board)));
     }
-    let mut scan = Scan::default();
+    let mut scan = Scan { warnings: table.damage().into_iter().collect(), ..Scan::default() };
     for (key, board) in boards {
         let name = format!("{} {}", board.vendor, board.product).trim().to_owned();
         scan.assets.push(ScannedAsset::new(key, name, Details::Board(board)));

@@ -158,7 +158,7 @@ impl Search<'_> {
 
     fn names(&mut self, folder: &str) -> Result<Vec<String>, ProbeError> {
         match self.host.list(folder) {
-            Ok(names) => Ok(texts(names)),
+            Ok(names) => Ok(self.texts(folder, names)),
             Err(error) => self.left_out(folder, error).map(|()| Vec::new()),
         }
     }
@@ -169,7 +169,7 @@ impl Search<'_> {
                 Ok(found) => found,
                 Err(error) => return self.left_out(folder, error),
             };
-        let names = texts(names);
+        let names = self.texts(folder, names);
         let links: HashMap<String, PathBuf> = links
             .into_iter()
             .filter_map(|(name, target)| {
@@ -240,6 +240,24 @@ impl Search<'_> {
         Ok(())
     }
 
+    /// A name that is no text can neither be shown nor opened by what is shown.
+    fn texts(&mut self, folder: &str, names: Vec<OsString>) -> Vec<String> {
+        let mut texts = Vec::new();
+        for name in names {
+            match name.into_string() {
+                Ok(name) => texts.push(name),
+                Err(name) => {
+                    let name = name.to_string_lossy();
+                    if has_suffix(&name) || name.ends_with(".conf") {
+                        let told = format!("/{folder}/{}: its name is no UTF-8", clean(name.as_bytes()));
+                        self.scan.warnings.push(told);
+                    }
+                }
+            }
+        }
+        texts
+    }
+
     /// Absent is nothing. What the agent has no right to read and what is too
     /// large is told, and what was known of it or below it stays. What else
     /// fails says nothing of the node.
@@ -257,11 +275,6 @@ impl Search<'_> {
         self.scan.unread.extend([format!("/{path}#"), format!("/{path}/")]);
         Ok(())
     }
-}
-
-/// A name that is no text can neither be shown nor opened by what is shown.
-fn texts(names: Vec<OsString>) -> Vec<String> {
-    names.into_iter().filter_map(|name| name.into_string().ok()).collect()
 }
 
 fn has_suffix(name: &str) -> bool {

@@ -22,7 +22,7 @@ const MIB: u64 = 1024 * KIB;
 
 pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
     let table = Table::read(host).map_err(needs_root)?;
-    let mut scan = Scan::default();
+    let mut scan = Scan { warnings: table.damage().into_iter().collect(), ..Scan::default() };
     for (key, module) in decode(&table) {
         let size = module.size_bytes / MIB;
         let size =

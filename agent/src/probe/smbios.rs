@@ -57,6 +57,20 @@ impl Table {
         })
     }
 
+    /// What is wrong with it, for a person. It may end without the structure that
+    /// ends it, and be filled up with zeros.
+    pub(super) fn damage(&self) -> Option<String> {
+        let mut rest = &self.bytes[..];
+        while let Some((_, behind)) = next_structure(rest) {
+            rest = behind;
+        }
+        if rest.first() == Some(&END) || rest.iter().all(|&byte| byte == 0) {
+            return None;
+        }
+        let at = self.bytes.len() - rest.len();
+        Some(format!("{TABLE}: the structure at byte {at} is damaged, it and what follows are left out"))
+    }
+
     /// A UUID at this offset, as RFC 4122 writes it; empty if it is not there or
     /// not set (7.2.1).
     pub(super) fn uuid(&self, structure: &Structure<'_>, offset: usize) -> String {
@@ -205,7 +219,13 @@ mod tests {
         for tail in [&b"\x02"[..], b"\x02\x03\0\0\0\0", b"\x02\x20\0\0\0\0", b"\x02\x04\0\0text\0"] {
             let table = Table::new([&damaged[..], tail].concat(), b"");
             assert_eq!(table.structures().count(), 2, "{tail:?}");
+            let damage = table.damage().unwrap();
+            assert!(damage.contains(&format!("at byte {} is damaged", damaged.len())), "{damage}");
         }
+        for tail in [&b""[..], b"\0\0\0\0\0\0\0\0", b"\x7f\x04\0\0\0\0", b"\x7f\x04\0\0\0\0\xff\xff\xff"] {
+            assert_eq!(Table::new([&damaged[..], tail].concat(), b"").damage(), None, "{tail:?}");
+        }
+        assert_eq!(Table::default().damage(), None);
     }
 
     #[test]

@@ -60,6 +60,8 @@ struct Memory {
     /// Natural keys recorded before this process began; steady at first sight.
     known: BTreeSet<String>,
     has_looked: bool,
+    /// Whether some processes did not let the agent see what they hold.
+    is_denied: bool,
     /// Which packages installed the programs.
     packages: Owners,
 }
@@ -85,6 +87,7 @@ impl Sockets {
         let range = port_range(host)?;
         memory.drop_passing(&mut rows, range, Instant::now());
         memory.find_holders(host, &rows)?;
+        scan.warnings.extend(memory.warning(&rows));
         let containers = self.containers.of_processes(host, &memory.processes.keys().copied().collect());
         for (pid, process) in &mut memory.processes {
             process.container = containers.get(pid).cloned();
@@ -164,8 +167,7 @@ impl Memory {
         let mut changed = Vec::new();
         for (&pid, known) in &self.processes {
             let now = read_process(host, pid)?;
-            if !now.is_some_and(|now| (&now.program, &now.executable) == (&known.program, &known.executable))
-            {
+            if now.is_none_or(|now| (&now.program, &now.executable) != (&known.program, &known.executable)) {
                 changed.push(pid);
             }
         }
@@ -174,7 +176,7 @@ impl Memory {
         }
         self.holders.retain(|inode, pid| wanted.contains(inode) && self.processes.contains_key(pid));
         if wanted.iter().any(|inode| !self.holders.contains_key(inode)) {
-            self.holders = search_holders(host, &wanted)?;
+            (self.holders, self.is_denied) = search_holders(host, &wanted)?;
             self.processes.clear();
             for &pid in self.holders.values() {
                 if let Entry::Vacant(place) = self.processes.entry(pid)
@@ -187,6 +189,14 @@ impl Memory {
         Ok(())
     }
 
+    /// Says of how many sockets the programs could not be seen, which takes the
+    /// rights over them that ptrace(2) takes.
+    fn warning(&self, rows: &[Row]) -> Option<String> {
+        let unknown = rows.iter().filter(|row| row.inode != 0 && self.process(row).is_none()).count();
+        let what = "permission denied, needs root and CAP_SYS_PTRACE";
+        (self.is_denied && unknown > 0).then(|| format!("programs of {unknown} sockets: {what}"))
+    }
+
     fn process(&self, row: &Row) -> Option<&Process> {
         self.processes.get(self.holders.get(&row.inode)?)
     }
@@ -194,13 +204,16 @@ impl Memory {
 
 /// Looks through the open files of all processes. Of several holders the one
 /// with the lowest PID counts, as that is the master of its workers; but not
-/// process 1, which holds the sockets of the services that it starts.
-fn search_holders(host: &HostRoot, wanted: &HashSet<u64>) -> Result<HashMap<u64, u32>, ProbeError> {
-    let mut holders: HashMap<u64, u32> = HashMap::new();
+/// process 1, which holds the sockets of the services that it starts. Also tells
+/// whether some did not let the agent look.
+fn search_holders(host: &HostRoot, wanted: &HashSet<u64>) -> Result<(HashMap<u64, u32>, bool), ProbeError> {
+    let (mut holders, mut is_denied) = (HashMap::<u64, u32>::new(), false);
     for name in host.list("proc").map_err(ProbeError::read("proc"))? {
         let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
         let path = format!("proc/{pid}/fd");
-        for (_, target) in of_process(&path, host.links(&path))?.unwrap_or_default() {
+        let links = host.links(&path);
+        is_denied |= links.as_ref().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+        for (_, target) in of_process(&path, links)?.unwrap_or_default() {
             if let Some(inode) = target.to_str().and_then(socket_inode).filter(|inode| wanted.contains(inode))
             {
                 let holder = holders.entry(inode).or_insert(pid);
@@ -210,7 +223,7 @@ fn search_holders(host: &HostRoot, wanted: &HashSet<u64>) -> Result<HashMap<u64,
             }
         }
     }
-    Ok(holders)
+    Ok((holders, is_denied))
 }
 
 /// What was read of a process; `None` if it is gone meanwhile or not ours to

@@ -50,36 +50,49 @@ impl Password {
     }
 }
 
-/// Users, each name once: the first counts, as for getpwnam(3).
-pub(super) fn parse_users(text: &[u8]) -> Vec<User> {
+/// Users, each name once: the first counts, as for getpwnam(3); and how many
+/// lines could not be read.
+pub(super) fn parse_users(text: &[u8]) -> (Vec<User>, usize) {
     let mut names = HashSet::new();
-    let mut users = Vec::new();
-    for line in lines(text) {
-        let fields: Vec<&[u8]> = line.splitn(7, |&byte| byte == b':').collect();
-        let [name, password, uid, gid, _real_name, home, shell] = fields[..] else { continue };
-        let (Some(name), Some(uid), Some(gid)) = (name_of(name), number(uid), number(gid)) else { continue };
-        if names.insert(name.clone()) {
-            let password = (password != b"x").then(|| Password::of(password));
-            users.push(User { name, uid, gid, home: clean(home), shell: clean(shell), password });
-        }
-    }
-    users
+    parse(text, user, |user| names.insert(user.name.clone()))
 }
 
-/// Groups, each name once.
-pub(super) fn parse_groups(text: &[u8]) -> Vec<Group> {
+fn user(line: &[u8]) -> Option<User> {
+    let fields: Vec<&[u8]> = line.splitn(7, |&byte| byte == b':').collect();
+    let [name, password, uid, gid, _real_name, home, shell] = fields[..] else { return None };
+    let password = (password != b"x").then(|| Password::of(password));
+    let (name, uid, gid) = (name_of(name)?, number(uid)?, number(gid)?);
+    Some(User { name, uid, gid, home: clean(home), shell: clean(shell), password })
+}
+
+/// Groups, each name once, and how many lines could not be read.
+pub(super) fn parse_groups(text: &[u8]) -> (Vec<Group>, usize) {
     let mut names = HashSet::new();
-    let mut groups = Vec::new();
+    parse(text, group, |group| names.insert(group.name.clone()))
+}
+
+fn group(line: &[u8]) -> Option<Group> {
+    let fields: Vec<&[u8]> = line.splitn(4, |&byte| byte == b':').collect();
+    let [name, _password, gid, members] = fields[..] else { return None };
+    let members = members.split(|&byte| byte == b',').filter_map(name_of).collect();
+    Some(Group { name: name_of(name)?, gid: number(gid)?, members })
+}
+
+/// What the lines tell that are `new`. Those for NIS count as read.
+fn parse<T>(
+    text: &[u8],
+    read: impl Fn(&[u8]) -> Option<T>,
+    mut new: impl FnMut(&T) -> bool,
+) -> (Vec<T>, usize) {
+    let (mut found, mut unreadable) = (Vec::new(), 0);
     for line in lines(text) {
-        let fields: Vec<&[u8]> = line.splitn(4, |&byte| byte == b':').collect();
-        let [name, _password, gid, members] = fields[..] else { continue };
-        let (Some(name), Some(gid)) = (name_of(name), number(gid)) else { continue };
-        if names.insert(name.clone()) {
-            let members = members.split(|&byte| byte == b',').filter_map(name_of).collect();
-            groups.push(Group { name, gid, members });
+        match read(line) {
+            Some(one) if new(&one) => found.push(one),
+            Some(_) => {}
+            None => unreadable += usize::from(!matches!(line[0], b'+' | b'-')),
         }
     }
-    groups
+    (found, unreadable)
 }
 
 /// User → whether its password lets it in.

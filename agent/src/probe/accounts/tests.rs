@@ -16,7 +16,7 @@ const ACCOUNTS: [(&str, &str); 3] = [
     (
         PASSWD,
         "# comment\nroot:x:0:0:root:/root:/bin/bash\nalice:x:1000:1000:Alice Real,,,:/home/alice:/bin/zsh\n\
-         bob::1001:100:Bob:/home/bob:\nalice:x:5:5:second:/:/bin/sh\n+nis::::::\nbroken:x:a:b:c:d:e\nshort:x:1\n\
+         bob::1001:100:Bob:/home/bob:\nalice:x:5:5:second:/:/bin/sh\n+nis::::::\n\
          svc:*:999:999::/:/usr/sbin/nologin\nold:$1$hash:7:7::/:/bin/sh\nnobody:x:65534:65534::/:/x:y\n",
     ),
     (
@@ -130,6 +130,18 @@ fn what_cannot_be_read_fails_the_probes_and_what_is_absent_does_not() {
         assert!(error.starts_with(&format!("cannot read {path}:")), "{error}");
         fs::remove_file(link).unwrap();
     }
+}
+
+#[test]
+fn lines_that_cannot_be_read_are_counted_and_the_rest_is_complete() {
+    let broken =
+        "a:x:1:1::/:/bin/sh\nbroken:x:a:b:c:d:e\n+nis::::::\n-nis\n\nshort:x:1\n::::::\nb:x:2:2::/:\n";
+    let (_root, host) = node(&[(PASSWD, broken), (GROUP, "a:x:1:\nb:x\n+\nc:x:-1:\n")]);
+    let (users, groups) = (scan_users(&host).unwrap(), scan_groups(&host).unwrap());
+    let keys = |scan: &Scan| scan.assets.iter().map(|one| one.natural_key.clone()).collect::<Vec<_>>();
+    assert_eq!((keys(&users), keys(&groups)), (vec!["a".into(), "b".into()], vec!["a".into()]));
+    assert_eq!(users.warnings, ["/etc/passwd: 3 lines could not be read"]);
+    assert_eq!(groups.warnings, ["/etc/group: 2 lines could not be read"]);
 }
 
 fn applying(files: &[(&str, &str)], name: &str) -> (Vec<String>, Vec<String>) {

@@ -73,8 +73,8 @@ fn holders_are_found_in_a_tree_of_proc() {
     write_process(root.path(), 41, b"sshd", "/usr/sbin/sshd", &[5, 7]);
     write_process(root.path(), 42, b"caf\xe9\x07", "/opt/caf\u{e9}", &[9]);
     let host = HostRoot::new(root.path()).unwrap();
-    let holders = search_holders(&host, &HashSet::from([5, 6, 8])).unwrap();
-    assert_eq!(holders, HashMap::from([(5, 40), (6, 1)]));
+    let found = search_holders(&host, &HashSet::from([5, 6, 8])).unwrap();
+    assert_eq!(found, (HashMap::from([(5, 40), (6, 1)]), false));
 
     // A holder that has become another program is looked for again.
     let mut memory = Memory {
@@ -95,6 +95,13 @@ fn holders_are_found_in_a_tree_of_proc() {
     let relation = &found[1].relations[0];
     assert_eq!((relation.r#type(), relation.kind()), (RelationType::RunsIn, AssetKind::Container));
     assert_eq!(relation.natural_key, "pod/app");
+
+    // Without a program is only what the kernel holds, unless a look was denied.
+    let kernels = [row("udp", 111, 0), row("udp", 2049, 77)];
+    assert_eq!(memory.warning(&kernels), None);
+    let denied = Memory { is_denied: true, ..Memory::default() };
+    let expected = "programs of 1 sockets: permission denied, needs root and CAP_SYS_PTRACE";
+    assert_eq!(denied.warning(&kernels).as_deref(), Some(expected));
 
     // A second look changes nothing.
     memory.find_holders(&host, &rows).unwrap();
