@@ -87,7 +87,7 @@ fn hardware(check: &mut Check, own: &Own) -> Option<()> {
         check.same("OSNAME", &node.os_name);
         check.same("OSVERSION", &node.kernel_release);
         check.same("OSCOMMENTS", &node.kernel_version);
-        check.same("MEMORY", &node.memory_bytes >> 20);
+        check.same("MEMORY", &(node.memory_bytes >> 20));
         // Rule: it has other names for some, and takes KVM for QEMU.
         check.holds("VMSYSTEM", &node.virtualization, |value| match value {
             "Physical" => node.virtualization == "none",
@@ -220,7 +220,7 @@ fn memory_module(check: &mut Check, own: &Own) -> Option<()> {
         .collect();
     let one = *found.iter().find(|module| plain(&module.serial) == serial).or(found.first())?;
     check.same("CAPTION", &one.locator);
-    check.same("CAPACITY", &one.size_bytes >> 20);
+    check.same("CAPACITY", &(one.size_bytes >> 20));
     told(check, "DESCRIPTION", &one.form_factor);
     told(check, "TYPE", &one.r#type);
     check.same("SPEED", &one.speed_mts);
@@ -321,7 +321,7 @@ fn file_system(check: &mut Check, own: &Own) -> Option<()> {
     check.same("TYPE", &one.mount_point);
     check.same("VOLUMN", &one.source);
     check.same("FILESYSTEM", &one.r#type);
-    check.same("TOTAL", &one.size_bytes >> 20);
+    check.same("TOTAL", &(one.size_bytes >> 20));
     // Rule: it reads the device, as root may. We ask what udev read there.
     let has_udev = std::fs::metadata("/run/udev/data").is_ok();
     for (field, own) in [("SERIAL", &one.uuid), ("LABEL", &one.label)] {
@@ -338,7 +338,7 @@ fn logical_volume(check: &mut Check, own: &Own) -> Option<()> {
     check.found_by(&["LV_UUID", "VG_UUID"]);
     // Rule: brackets stand around those that LVM keeps for itself.
     check.holds("LV_NAME", &one.logical_volume, |value| value.trim_matches(['[', ']']) == one.logical_volume);
-    check.same("SIZE", &one.size_bytes / MB);
+    check.same("SIZE", &(one.size_bytes / MB));
     Some(())
 }
 
