@@ -164,8 +164,7 @@ impl Memory {
         let mut changed = Vec::new();
         for (&pid, known) in &self.processes {
             let now = read_process(host, pid)?;
-            if !now.is_some_and(|now| (&now.program, &now.executable) == (&known.program, &known.executable))
-            {
+            if now.is_none_or(|now| (&now.program, &now.executable) != (&known.program, &known.executable)) {
                 changed.push(pid);
             }
         }
