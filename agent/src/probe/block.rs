@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 
 use contracts::v1::AssetKind;
 
-use super::sysfs::{Object, if_given, link};
-use super::{ProbeError, disks, volumes};
+use super::sysfs::{Object, link};
+use super::{ProbeError, disks, exists, unless_absent, volumes};
 use crate::host::HostRoot;
 use crate::text::clean;
 
 /// All block devices, partitions included.
 const CLASS: &str = "sys/class/block";
+
+/// The database of udev; not there where it does not run.
+const DATABASE: &str = "run/udev/data";
 
 /// The disk or volume that a device, by its name in the kernel, is or is a
 /// partition of; `None` for what is neither, such as a loop device.
@@ -32,9 +35,9 @@ pub(super) fn asset_of_number(
 pub(super) fn asset_of_path(host: &HostRoot, path: &str) -> Result<Option<(AssetKind, String)>, ProbeError> {
     let Some(name) = path.strip_prefix("/dev/") else { return Ok(None) };
     let Some(mapped) = name.strip_prefix("mapper/") else { return asset_of(host, name) };
-    for device in if_given(CLASS, host.list(CLASS))? {
+    for device in unless_absent(CLASS, host.list(CLASS))? {
         let device = clean(device.as_encoded_bytes());
-        if Object::new(host, format!("{CLASS}/{device}")).text("dm/name")? == mapped {
+        if Object::new(host, format!("{CLASS}/{device}")).decisive("dm/name")? == mapped {
             return asset_of(host, &device);
         }
     }
@@ -45,7 +48,7 @@ fn asset_at(host: &HostRoot, path: &str) -> Result<Option<(AssetKind, String)>, 
     let target = link(host, path)?;
     let mut names = target.rsplit('/');
     let Some(mut name) = names.next().filter(|name| !name.is_empty()) else { return Ok(None) };
-    if super::exists(host, &format!("{path}/partition"))? {
+    if exists(host, &format!("{path}/partition"))? {
         let Some(disk) = names.next() else { return Ok(None) };
         name = disk;
     }
@@ -62,8 +65,16 @@ pub(super) struct Udev(BTreeMap<String, String>);
 
 impl Udev {
     pub(super) fn read(host: &HostRoot, number: &str) -> Result<Self, ProbeError> {
-        let path = format!("run/udev/data/b{number}");
-        Ok(Self::parse(&if_given(&path, host.read(&path, 64 * 1024))?))
+        let path = format!("{DATABASE}/b{number}");
+        Ok(Self::parse(&unless_absent(&path, host.read(&path, 64 * 1024))?))
+    }
+
+    /// Whether udev has yet to say what it knows of a block device: the kernel
+    /// tells of a device before udev has looked at it, and udev then writes a
+    /// file for each one (sd-device, `device_update_db`). What would be named
+    /// now might get another key in a moment.
+    pub(super) fn is_awaited(host: &HostRoot, number: &str) -> Result<bool, ProbeError> {
+        Ok(exists(host, DATABASE)? && !exists(host, &format!("{DATABASE}/b{number}"))?)
     }
 
     pub(super) fn parse(text: &[u8]) -> Self {

@@ -31,7 +31,11 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
             continue;
         }
         let Some(disk) = read_disk(host, name, &object)? else { continue };
-        let key = natural_key(&disk.wwn, &disk.serial, name);
+        if disk.wwn.is_empty() && Udev::is_awaited(host, &object.decisive("dev")?)? {
+            scan.wait_for_udev(name);
+            continue;
+        }
+        let key = key_among(host, &names, name, &disk.wwn, &disk.serial)?;
         // Two paths to one disk (multipath) share its key.
         if scan.assets.iter().any(|asset: &ScannedAsset| asset.natural_key == key) {
             scan.warnings.push(format!("{name} is another path to {key}"));
@@ -58,10 +62,10 @@ fn is_virtual(name: &str) -> bool {
 
 /// `None` for a drive without a medium and for the hidden paths of multipath NVMe.
 fn read_disk(host: &HostRoot, name: &str, object: &Object) -> Result<Option<DiskDetails>, ProbeError> {
-    let size_bytes = object.number::<u64>("size")?.unwrap_or(0).saturating_mul(SECTOR_BYTES);
-    if size_bytes == 0 || object.flag("hidden")? {
+    if !has_medium(object)? {
         return Ok(None);
     }
+    let size_bytes = object.number::<u64>("size")?.unwrap_or(0).saturating_mul(SECTOR_BYTES);
     let (wwn, serial) = identity(host, object)?;
     let path = sysfs::link(host, &format!("{BLOCK}/{name}"))?;
     Ok(Some(DiskDetails {
@@ -87,11 +91,11 @@ fn identity(host: &HostRoot, object: &Object) -> Result<(String, String), ProbeE
     let page = object.bytes("device/vpd_pg80")?;
     let mut serial = match parse_serial_page(&page) {
         Some(serial) => serial,
-        None => object.first_text(&["device/serial", "serial"])?,
+        None => first_decisive(object, ["device/serial", "serial"])?,
     };
-    let mut wwn = object.first_text(&["wwid", "device/wwid"])?;
+    let mut wwn = first_decisive(object, ["wwid", "device/wwid"])?;
     if wwn.is_empty() || serial.is_empty() {
-        let udev = Udev::read(host, &object.text("dev")?)?;
+        let udev = Udev::read(host, &object.decisive("dev")?)?;
         if serial.is_empty() {
             udev.get("ID_SERIAL_SHORT").clone_into(&mut serial);
         }
@@ -100,6 +104,11 @@ fn identity(host: &HostRoot, object: &Object) -> Result<(String, String), ProbeE
         }
     }
     Ok((one_space(&wwn), one_space(&serial)))
+}
+
+fn first_decisive(object: &Object, [first, second]: [&str; 2]) -> Result<String, ProbeError> {
+    let text = object.decisive(first)?;
+    if text.is_empty() { object.decisive(second) } else { Ok(text) }
 }
 
 /// What the kernel writes as `naa.5000…` is `0x5000…` for udev.
@@ -113,11 +122,57 @@ fn wwn_of_udev(udev: &Udev) -> String {
 /// recorded has it.
 pub(super) fn key_of(host: &HostRoot, name: &str) -> Result<Option<String>, ProbeError> {
     let object = Object::new(host, format!("{BLOCK}/{name}"));
-    if is_virtual(name) || object.number::<u64>("size")?.unwrap_or(0) == 0 {
+    if is_virtual(name) || !has_medium(&object)? {
         return Ok(None);
     }
     let (wwn, serial) = identity(host, &object)?;
-    Ok(Some(natural_key(&wwn, &serial, name)))
+    if wwn.is_empty() && Udev::is_awaited(host, &object.decisive("dev")?)? {
+        return Ok(None);
+    }
+    key_among(host, &sysfs::names(host, BLOCK)?, name, &wwn, &serial).map(Some)
+}
+
+/// The key of a disk beside the others. Makers give one serial number to many
+/// USB sticks, and only a world wide name is unique by its standard: of disks
+/// that have a serial number alone and the same, the first by its place keeps
+/// the plain key and each other gets its place too, so that none is lost.
+fn key_among(
+    host: &HostRoot,
+    names: &[String],
+    name: &str,
+    wwn: &str,
+    serial: &str,
+) -> Result<String, ProbeError> {
+    let key = natural_key(wwn, serial, name);
+    if !wwn.is_empty() || serial.is_empty() {
+        return Ok(key);
+    }
+    let mut alike = Vec::new();
+    for other in names {
+        let object = Object::new(host, format!("{BLOCK}/{other}"));
+        if is_virtual(other) || super::volumes::is_volume(&object)? || !has_medium(&object)? {
+            continue;
+        }
+        if identity(host, &object)? == (String::new(), serial.to_owned()) {
+            alike.push((sysfs::link(host, &format!("{BLOCK}/{other}"))?, other.as_str()));
+        }
+    }
+    alike.sort();
+    if alike.first().is_none_or(|(_, first)| *first == name) {
+        return Ok(key);
+    }
+    let place = |path: &str| sysfs::attachment(path).map(|(_, place)| place).unwrap_or_default();
+    let own = alike.iter().find(|(_, other)| *other == name).map(|(path, _)| place(path)).unwrap_or_default();
+    let sharing = alike.iter().filter(|(path, _)| place(path) == own).count();
+    if own.is_empty() || sharing > 1 {
+        return Ok(format!("{key}@{own}/{name}"));
+    }
+    Ok(format!("{key}@{own}"))
+}
+
+/// A drive without a medium has no size; the paths of multipath NVMe are hidden.
+fn has_medium(object: &Object) -> Result<bool, ProbeError> {
+    Ok(object.decisive("size")?.parse::<u64>().unwrap_or(0) > 0 && object.decisive("hidden")? != "1")
 }
 
 /// What names the disk wherever it is plugged in; only a disk that tells

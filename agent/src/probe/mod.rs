@@ -62,6 +62,15 @@ pub struct Scan {
     pub unread: Vec<String>,
 }
 
+impl Scan {
+    /// Leaves a block device out until udev has looked at it. As it may be one
+    /// that is known, nothing of its kind is taken for gone until then.
+    fn wait_for_udev(&mut self, name: &str) {
+        self.warnings.push(format!("{name} is left out until udev has looked at it"));
+        self.unread.push(String::new());
+    }
+}
+
 /// The packages in an image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageContents {

@@ -11,7 +11,8 @@ use crate::text::clean;
 /// Not of any process: the same for all.
 const SWAPS: &str = "proc/swaps";
 
-pub(super) const WATCHED: &[&str] = &[];
+/// `poll(2)` tells of a change of this one.
+pub(super) const WATCHED: &[&str] = &[SWAPS];
 
 pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
     let text = match host.read(SWAPS, 1024 * 1024) {

@@ -14,7 +14,8 @@ use crate::text::clean;
 
 const BLOCK: &str = "sys/block";
 
-pub(super) const WATCHED: &[&str] = &[];
+/// `poll(2)` tells of arrays that lose a member, of which no uevent does.
+pub(super) const WATCHED: &[&str] = &["proc/mdstat"];
 
 pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
     let mut scan = Scan::default();
@@ -22,6 +23,10 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
         let name = clean(name.as_encoded_bytes());
         let object = Object::new(host, format!("{BLOCK}/{name}"));
         let Some(volume) = read_volume(host, &name, &object)? else { continue };
+        if is_awaited(host, &object, &volume)? {
+            scan.wait_for_udev(&name);
+            continue;
+        }
         let display = display_name(&volume);
         let members = volume.members.clone();
         let mut asset = ScannedAsset::new(natural_key(&volume), display, Details::Volume(volume));
@@ -44,7 +49,13 @@ pub(super) fn is_volume(object: &Object) -> Result<bool, ProbeError> {
 /// recorded has it.
 pub(super) fn key_of(host: &HostRoot, name: &str) -> Result<Option<String>, ProbeError> {
     let object = Object::new(host, format!("{BLOCK}/{name}"));
-    Ok(read_volume(host, name, &object)?.map(|volume| natural_key(&volume)))
+    let Some(volume) = read_volume(host, name, &object)? else { return Ok(None) };
+    Ok(if is_awaited(host, &object, &volume)? { None } else { Some(natural_key(&volume)) })
+}
+
+/// Newer kernels have the UUID of an array in /sys; of others udev alone tells it.
+fn is_awaited(host: &HostRoot, object: &Object, volume: &VolumeDetails) -> Result<bool, ProbeError> {
+    Ok(volume.r#type == "raid" && volume.uuid.is_empty() && Udev::is_awaited(host, &object.decisive("dev")?)?)
 }
 
 fn read_volume(host: &HostRoot, name: &str, object: &Object) -> Result<Option<VolumeDetails>, ProbeError> {
@@ -66,7 +77,7 @@ fn read_volume(host: &HostRoot, name: &str, object: &Object) -> Result<Option<Vo
 }
 
 fn mapped(object: &Object) -> Result<Option<VolumeDetails>, ProbeError> {
-    let (name, uuid) = (object.text("dm/name")?, object.text("dm/uuid")?);
+    let (name, uuid) = (object.decisive("dm/name")?, object.decisive("dm/uuid")?);
     if name.is_empty() || is_passing(&name, &uuid) {
         return Ok(None);
     }
@@ -123,13 +134,13 @@ fn split_lvm(name: &str) -> (String, String) {
 }
 
 fn array(host: &HostRoot, device: &str, object: &Object) -> Result<Option<VolumeDetails>, ProbeError> {
-    let state = object.text("md/array_state")?;
+    let state = object.decisive("md/array_state")?;
     // A node in /dev that no array is behind.
     if matches!(state.as_str(), "" | "clear") {
         return Ok(None);
     }
-    let udev = Udev::read(host, &object.text("dev")?)?;
-    let mut uuid = array_uuid(&object.text("md/uuid")?);
+    let udev = Udev::read(host, &object.decisive("dev")?)?;
+    let mut uuid = array_uuid(&object.decisive("md/uuid")?);
     if uuid.is_empty() {
         uuid = array_uuid(udev.get("MD_UUID"));
     }

@@ -27,8 +27,10 @@ const NETWORK_GROUPS: i32 = libc::RTMGRP_LINK
     | libc::RTMGRP_IPV6_IFADDR
     | libc::RTMGRP_IPV4_ROUTE
     | libc::RTMGRP_IPV6_ROUTE;
-/// The kernel's own uevents; group 2 has those that udev passes on.
+/// The kernel's own uevents, and those that udev passes on when it has looked at
+/// a device and its database knows it.
 const KERNEL_UEVENTS: i32 = 1;
+const UDEV_EVENTS: i32 = 2;
 /// Larger than a uevent can be (UEVENT_BUFFER_SIZE is 2,048); of rtnetlink
 /// only the arrival counts.
 const MESSAGE_BYTES: usize = 8 * 1024;
@@ -50,10 +52,12 @@ pub(super) async fn watch_network(host: &HostRoot, wakes: &WakeSender) -> io::Re
 
 /// Waits for devices that come, go or change.
 pub(super) async fn watch_devices(wakes: &WakeSender) -> io::Result<Infallible> {
-    let socket = open(SockProtocol::NetlinkKObjectUEvent, KERNEL_UEVENTS)?;
+    let socket = open(SockProtocol::NetlinkKObjectUEvent, KERNEL_UEVENTS | UDEV_EVENTS)?;
     wakes.up(Source::Devices);
     let told = |message: &[u8]| {
-        if let Some(subsystem) = subsystem(message) {
+        if is_block_of_udev(message) {
+            wakes.device("block");
+        } else if let Some(subsystem) = subsystem(message) {
             wakes.device(subsystem);
         }
     };
@@ -74,10 +78,14 @@ async fn watch(socket: OwnedFd, lost: impl Fn(), told: impl Fn(&[u8])) -> io::Re
         let mut guard = socket.readable().await?;
         for _ in 0..MAX_MESSAGES {
             match recvfrom::<NetlinkAddr>(guard.get_inner().as_raw_fd(), &mut buffer) {
-                // Only what the kernel sends itself counts: any process may
-                // send to a port, and a forged event would cost a scan.
-                Ok((length, Some(sender))) if sender.pid() == 0 => {
-                    told(&buffer[..length.min(MESSAGE_BYTES)]);
+                // Only what the kernel sends itself counts, and of udev that a
+                // block device may have changed: a forged event costs a scan,
+                // and to send one takes CAP_NET_ADMIN in this namespace.
+                Ok((length, Some(sender))) => {
+                    let message = &buffer[..length.min(MESSAGE_BYTES)];
+                    if sender.pid() == 0 || is_block_of_udev(message) {
+                        told(message);
+                    }
                 }
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(Errno::ENOBUFS) => lost(),
@@ -90,6 +98,14 @@ async fn watch(socket: OwnedFd, lost: impl Fn(), told: impl Fn(&[u8])) -> io::Re
         }
         tokio::time::sleep(TURN).await;
     }
+}
+
+/// Whether udev says that it has looked at a block device: "libudev", a zero byte
+/// and a header of numbers, then `KEY=VALUE` each (monitor_netlink_header of
+/// systemd's sd-device). Only devices of storage are named by what udev knows.
+fn is_block_of_udev(message: &[u8]) -> bool {
+    message.starts_with(b"libudev\0")
+        && message.split(|&byte| byte == 0).any(|field| field == b"SUBSYSTEM=block")
 }
 
 /// Subsystem of a uevent: `ACTION@DEVPATH`, then `KEY=VALUE` each, all ended by

@@ -16,10 +16,12 @@ use tokio::sync::Notify;
 use super::ready::registered;
 use super::target::Target;
 use super::wake::{Source, WakeSender};
-use crate::host::HostRoot;
+use crate::host::{HostRoot, is_absent};
 
 /// Pause after an event: each start of a container changes the mounts.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How often a table that is not there is looked for.
+const APPEARANCE: Duration = Duration::from_secs(30);
 
 /// Whether the kernel tells of changes of what is at this path, if it is in a
 /// real /proc.
@@ -44,11 +46,19 @@ pub(super) async fn watch(
     wakes: &WakeSender,
     remounted: &Arc<Notify>,
 ) -> io::Result<Infallible> {
-    let table = registered(open(host, target.path)?.into(), Interest::PRIORITY)?;
+    let is_mounts = !target.path.ends_with("swaps") && !target.path.ends_with("mdstat");
+    let file = loop {
+        match open(host, target.path) {
+            // A kernel without swap, or without RAID as long as its module is
+            // not loaded: there is nothing to tell, so the source is not down.
+            Err(error) if !is_mounts && is_absent(&error) => tokio::time::sleep(APPEARANCE).await,
+            opened => break opened?,
+        }
+    };
+    let table = registered(file.into(), Interest::PRIORITY)?;
     wakes.up(Source::Tables);
     // What changed before it was open may have been seen by nobody.
     wakes.changed(&target.places, Source::Tables, target.named);
-    let is_mounts = !target.path.ends_with("swaps") && !target.path.ends_with("mdstat");
     loop {
         table.ready(Interest::PRIORITY).await?.clear_ready();
         wakes.changed(&target.places, Source::Tables, target.named);

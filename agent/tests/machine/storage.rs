@@ -355,6 +355,10 @@ fn partitions_are_those_of_lsblk() {
     // What udev would keep of them, as blkid tells udev.
     tool("mount", &["-t", "tmpfs", "none", "/run"]).unwrap();
     std::fs::create_dir_all("/run/udev/data").unwrap();
+    // udev writes a file for each block device; the disk waits for its own.
+    for row in rows.iter().filter(|row| row["type"] != "part") {
+        std::fs::write(format!("/run/udev/data/b{}", text(row, "maj:min").trim()), "I:1\n").unwrap();
+    }
     for row in rows.iter().filter(|row| row["type"] == "part") {
         let listed = tool("blkid", &["-p", "-o", "udev", &format!("/dev/{}", text(row, "kname"))]).unwrap();
         let lines: String = listed.lines().map(|line| format!("E:{line}\n")).collect();

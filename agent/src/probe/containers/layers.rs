@@ -9,8 +9,8 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::host::{Entry, HostRoot};
+use crate::probe::filesystems::unescape;
 use crate::probe::packages::Files;
-use crate::text::clean;
 
 /// Links followed for one path (path_resolution(7)).
 const MAX_LINKS: usize = 40;
@@ -97,26 +97,6 @@ fn split_layers(list: &str) -> Vec<String> {
     layers.push(layer);
     layers.retain(|layer| !layer.is_empty());
     layers
-}
-
-/// `\040` and the like, as seq_file of the kernel writes them.
-fn unescape(text: &[u8]) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while at < text.len() {
-        let octal = text.get(at + 1..at + 4).filter(|_| text[at] == b'\\');
-        match octal.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                at += 4;
-            }
-            None => {
-                bytes.push(text[at]);
-                at += 1;
-            }
-        }
-    }
-    clean(&bytes)
 }
 
 /// Layers as one tree.

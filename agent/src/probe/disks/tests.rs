@@ -123,6 +123,7 @@ fn reads_all_of_a_disk() {
     fs::create_dir_all(root.join("run/udev/data")).unwrap();
     let udev = "E:ID_WWN=0x5000\nE:ID_SERIAL_SHORT=S 1\n";
     fs::write(root.join("run/udev/data/b259:0"), udev).unwrap();
+    fs::write(root.join("run/udev/data/b259:9"), "I:1\n").unwrap();
     let udev = "E:ID_PART_ENTRY_UUID=0c0d\nE:ID_PART_ENTRY_NAME=my\\x20data\n";
     fs::write(root.join("run/udev/data/b259:2"), udev).unwrap();
 
@@ -141,4 +142,62 @@ fn reads_all_of_a_disk() {
     assert_eq!(scan.assets[1].relations[0].natural_key, "0000:03:00.0");
     assert_eq!(key_of(&host, "nvme0n1").unwrap().as_deref(), Some("wwn:naa.5000"));
     assert_eq!(key_of(&host, "loop0").unwrap(), None);
+}
+
+#[test]
+fn a_disk_that_udev_has_not_looked_at_waits() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    device(root, "sda", "pci0000:00/0000:00:01.0/host0", &[("size", "8"), ("dev", "8:0"), ("wwid", "naa.1")]);
+    device(root, "sdb", "pci0000:00/0000:00:02.0/host1", &[("size", "8"), ("dev", "8:16")]);
+    let host = HostRoot::new(root).unwrap();
+    let keys =
+        |scan: &Scan| -> Vec<String> { scan.assets.iter().map(|asset| asset.natural_key.clone()).collect() };
+    assert_eq!(keys(&scan(&host).unwrap()), ["wwn:naa.1", "device:sdb"], "no udev here");
+    fs::create_dir_all(root.join("run/udev/data")).unwrap();
+    let waiting = scan(&host).unwrap();
+    assert_eq!(keys(&waiting), ["wwn:naa.1"]);
+    assert_eq!(waiting.warnings, ["sdb is left out until udev has looked at it"]);
+    assert_eq!(waiting.unread, [""]);
+    assert_eq!(key_of(&host, "sdb").unwrap(), None);
+    fs::write(root.join("run/udev/data/b8:16"), "E:ID_SERIAL_SHORT=S1\n").unwrap();
+    let settled = scan(&host).unwrap();
+    assert_eq!(
+        (keys(&settled), settled.unread.len()),
+        (vec!["wwn:naa.1".to_owned(), "serial:S1".to_owned()], 0)
+    );
+}
+
+#[test]
+fn disks_with_one_serial_number_stay_apart() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let files = [("size", "8"), ("device/serial", "S1")];
+    let usb = |port: &str| format!("pci0000:00/0000:00:14.0/usb1/{port}/{port}:1.0/host6");
+    device(root, "sdb", &usb("1-2"), &files);
+    device(root, "sdc", &usb("1-1"), &files);
+    device(root, "sdd", &usb("1-2"), &files);
+    device(root, "sde", &usb("1-3"), &files);
+    device(root, "sdf", &usb("1-4"), &[("size", "8"), ("device/serial", "S2")]);
+    let host = HostRoot::new(root).unwrap();
+    let found = scan(&host).unwrap();
+    assert!(found.warnings.is_empty(), "{:?}", found.warnings);
+    let keys: Vec<&str> = found.assets.iter().map(|asset| asset.natural_key.as_str()).collect();
+    assert_eq!(keys, ["serial:S1@1-2/sdb", "serial:S1", "serial:S1@1-2/sdd", "serial:S1@1-3", "serial:S2"]);
+    for (name, key) in ["sdb", "sdc", "sdd", "sde", "sdf"].iter().zip(keys) {
+        assert_eq!(key_of(&host, name).unwrap().as_deref(), Some(key), "{name}");
+    }
+}
+
+#[test]
+fn what_decides_on_a_disk_and_cannot_be_read_fails_the_probe() {
+    for file in ["size", "wwid", "dm", "device/serial"] {
+        let root = tempfile::tempdir().unwrap();
+        device(root.path(), "sda", "x", &[("size", "8"), ("device/model", "m")]);
+        let path = root.path().join("sys/devices/x/sda").join(file);
+        let _ = fs::remove_file(&path);
+        // ENAMETOOLONG, as any error that is no word on what is there.
+        std::os::unix::fs::symlink("x".repeat(300), path).unwrap();
+        assert!(scan(&HostRoot::new(root.path()).unwrap()).is_err(), "{file}");
+    }
 }

@@ -10,7 +10,7 @@ use super::{ProbeError, is_absent};
 use crate::host::HostRoot;
 use crate::text::clean;
 
-pub(super) use object::{Object, attached_to, if_given, link, pci_slot};
+pub(super) use object::{Object, attached_to, attachment, if_given, link, pci_slot};
 
 /// An attribute is at most one page, which has 64 KiB on some machines.
 const MAX_BYTES: u64 = 64 * 1024;

@@ -6,12 +6,14 @@ use std::str::FromStr;
 
 use contracts::v1::AssetKind;
 
-use super::super::{ProbeError, exists};
+use super::super::{ProbeError, exists, unless_absent};
 use super::{MAX_BYTES, is_pci_slot};
 use crate::host::HostRoot;
 use crate::text::clean;
 
-/// What was read of `path`; nothing if there is nothing or it gives no value.
+/// What was read of `path`; nothing if there is nothing or it gives no value. For
+/// properties alone: what decides on existence or a key is read by
+/// [`Object::decisive`], to which a failing device is no absence.
 /// Drivers answer with many errors (EINVAL, EIO, ENXIO, EOPNOTSUPP) where a
 /// device lacks a property, so only what the agent itself is short of counts.
 pub(in crate::probe) fn if_given<T: Default>(path: &str, read: io::Result<T>) -> Result<T, ProbeError> {
@@ -50,6 +52,12 @@ impl<'a> Object<'a> {
         if_given(&path, self.host.read(&path, MAX_BYTES))
     }
 
+    /// An attribute that existence or a key depends on: empty only where the
+    /// device has none.
+    pub(in crate::probe) fn decisive(&self, attribute: &str) -> Result<String, ProbeError> {
+        super::attribute(self.host, &self.path(attribute))
+    }
+
     /// An attribute, trimmed; empty where there is none.
     pub(in crate::probe) fn text(&self, attribute: &str) -> Result<String, ProbeError> {
         Ok(clean(self.bytes(attribute)?.trim_ascii()))
@@ -86,9 +94,7 @@ impl<'a> Object<'a> {
 
     /// Names in a folder below, sorted; none where there is none.
     pub(in crate::probe) fn names(&self, folder: &str) -> Result<Vec<String>, ProbeError> {
-        let path = self.path(folder);
-        let names = if_given(&path, self.host.list(&path))?;
-        Ok(names.iter().map(|name| clean(name.as_encoded_bytes())).collect())
+        super::names(self.host, &self.path(folder))
     }
 
     /// Last name in the target of a link; empty where there is none.
@@ -100,7 +106,7 @@ impl<'a> Object<'a> {
 
 /// Target of a link; empty where there is none.
 pub(in crate::probe) fn link(host: &HostRoot, path: &str) -> Result<String, ProbeError> {
-    let target = if_given(path, host.read_link(path))?;
+    let target = unless_absent(path, host.read_link(path))?;
     Ok(clean(target.as_os_str().as_encoded_bytes()))
 }
 
@@ -132,7 +138,7 @@ pub(in crate::probe) fn attached_to(
 }
 
 /// The PCI slot or the USB port that a path in /sys leads through last.
-fn attachment(path: &str) -> Option<(AssetKind, String)> {
+pub(in crate::probe) fn attachment(path: &str) -> Option<(AssetKind, String)> {
     let mut last = None;
     for name in path.split('/') {
         if is_pci_slot(name) {

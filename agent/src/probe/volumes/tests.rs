@@ -75,6 +75,13 @@ fn reads_volumes_upon_volumes() {
     device(root, "md9", &[("md/array_state", "clear")], &[]);
     device(root, "md8", &[("md/array_state", "inactive"), ("dev", "9:8")], &["sdb"]);
 
+    // Which array this is, only udev could tell.
+    let host = HostRoot::new(root).unwrap();
+    let waiting = scan(&host).unwrap();
+    assert_eq!(waiting.warnings, ["md8 is left out until udev has looked at it"]);
+    assert_eq!((waiting.unread, key_of(&host, "md8").unwrap()), (vec![String::new()], None));
+    fs::write(root.join("run/udev/data/b9:8"), "I:1\n").unwrap();
+
     let all = found(root);
     let keys: Vec<&str> = all.keys().map(String::as_str).collect();
     let md = format!("md:{uuid}");

@@ -31,6 +31,22 @@ fn a_uevent_names_its_subsystem() {
 }
 
 #[test]
+fn udev_is_heard_of_block_devices_alone() {
+    let header =
+        b"libudev\0\xfe\xed\xca\xfe\x28\0\0\0\x28\0\0\0\x40\0\0\0\x01\x02\x03\x04\0\0\0\0\0\0\0\0\0\0\0\0";
+    for (fields, expected) in [
+        (&b"ACTION=add\0SUBSYSTEM=block\0DEVNAME=/dev/sdb\0"[..], true),
+        (b"SUBSYSTEM=block\0", true),
+        (b"ACTION=add\0SUBSYSTEM=net\0", false),
+        (b"MYSUBSYSTEM=block\0", false),
+        (b"", false),
+    ] {
+        assert_eq!(is_block_of_udev(&[&header[..], fields].concat()), expected);
+    }
+    assert!(!is_block_of_udev(b"add@/x\0SUBSYSTEM=block\0"));
+}
+
+#[test]
 fn damaged_uevents_harm_nothing() {
     let whole = b"add@/devices/x/block/sdb\0ACTION=add\0SUBSYSTEM=block\0DEVNAME=sdb\0";
     for at in 0..whole.len() {
