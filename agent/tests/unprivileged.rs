@@ -128,10 +128,10 @@ fn differences([before, nobody, after]: &[Output; 3]) -> Vec<String> {
         let kind = name.0.as_str();
         match (nobody.get(name), after.get(name)) {
             (None, Some(_)) if !may(FEWER, kind) => found.push(format!("{name:?} is missing")),
-            (Some(own), Some(later)) if own != asset && asset == later => {
-                if !may(LESS, kind) && !may(FEWER, kind) {
-                    found.push(format!("{name:?} is {own} and not {asset}"));
-                }
+            (Some(own), Some(later))
+                if own != asset && asset == later && !may(LESS, kind) && !may(FEWER, kind) =>
+            {
+                found.push(format!("{name:?} is {own} and not {asset}"));
             }
             _ => {}
         }

@@ -126,7 +126,7 @@ impl<'a> Check<'a> {
     }
 
     /// Each value must be ours.
-    fn same(&mut self, field: &'static str, own: impl ToString) {
+    fn same(&mut self, field: &'static str, own: &(impl ToString + ?Sized)) {
         let own = own.to_string();
         self.holds(field, &own, |value| value == plain(&own));
     }

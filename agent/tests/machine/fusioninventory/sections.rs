@@ -76,7 +76,7 @@ fn operating_system(check: &mut Check, own: &Own) -> Option<()> {
     // Rule: for `Etc/UTC` it has `UTC`, and an abbreviation if Perl lacks a module.
     let zone = Some(node.time_zone.as_str());
     check.one_of("TIMEZONE/NAME", &[node.time_zone.clone(), date(&["+%Z"], zone)]);
-    check.same("TIMEZONE/OFFSET", date(&["+%z"], zone));
+    check.same("TIMEZONE/OFFSET", &date(&["+%z"], zone));
     Some(())
 }
 
@@ -87,7 +87,7 @@ fn hardware(check: &mut Check, own: &Own) -> Option<()> {
         check.same("OSNAME", &node.os_name);
         check.same("OSVERSION", &node.kernel_release);
         check.same("OSCOMMENTS", &node.kernel_version);
-        check.same("MEMORY", node.memory_bytes >> 20);
+        check.same("MEMORY", &(node.memory_bytes >> 20));
         // Rule: it has other names for some, and takes KVM for QEMU.
         check.holds("VMSYSTEM", &node.virtualization, |value| match value {
             "Physical" => node.virtualization == "none",
@@ -102,7 +102,7 @@ fn hardware(check: &mut Check, own: &Own) -> Option<()> {
     check.holds("SWAP", &(swap >> 20).to_string(), |value| {
         value.parse::<u64>().is_ok_and(|megabytes| megabytes.abs_diff(swap >> 20) <= 1)
     });
-    check.same("PROCESSORN", all!(own, Processor).count());
+    check.same("PROCESSORN", &all!(own, Processor).count());
     check.one_of(
         "PROCESSORT",
         &all!(own, Processor).map(|processor| processor.model.clone()).collect::<Vec<_>>(),
@@ -220,10 +220,10 @@ fn memory_module(check: &mut Check, own: &Own) -> Option<()> {
         .collect();
     let one = *found.iter().find(|module| plain(&module.serial) == serial).or(found.first())?;
     check.same("CAPTION", &one.locator);
-    check.same("CAPACITY", one.size_bytes >> 20);
+    check.same("CAPACITY", &(one.size_bytes >> 20));
     told(check, "DESCRIPTION", &one.form_factor);
     told(check, "TYPE", &one.r#type);
-    check.same("SPEED", one.speed_mts);
+    check.same("SPEED", &one.speed_mts);
     told(check, "SERIALNUMBER", &one.serial);
     told(check, "MODEL", &one.part_number);
     // Rule: it knows some makers by their part numbers.
@@ -321,7 +321,7 @@ fn file_system(check: &mut Check, own: &Own) -> Option<()> {
     check.same("TYPE", &one.mount_point);
     check.same("VOLUMN", &one.source);
     check.same("FILESYSTEM", &one.r#type);
-    check.same("TOTAL", one.size_bytes >> 20);
+    check.same("TOTAL", &(one.size_bytes >> 20));
     // Rule: it reads the device, as root may. We ask what udev read there.
     let has_udev = std::fs::metadata("/run/udev/data").is_ok();
     for (field, own) in [("SERIAL", &one.uuid), ("LABEL", &one.label)] {
@@ -338,7 +338,7 @@ fn logical_volume(check: &mut Check, own: &Own) -> Option<()> {
     check.found_by(&["LV_UUID", "VG_UUID"]);
     // Rule: brackets stand around those that LVM keeps for itself.
     check.holds("LV_NAME", &one.logical_volume, |value| value.trim_matches(['[', ']']) == one.logical_volume);
-    check.same("SIZE", one.size_bytes / MB);
+    check.same("SIZE", &(one.size_bytes / MB));
     Some(())
 }
 
@@ -359,7 +359,7 @@ fn network_interface(check: &mut Check, own: &Own) -> Option<()> {
         _ => value.eq_ignore_ascii_case(&one.mac_address) || !one.controller.is_empty(),
     });
     addresses(check, one);
-    check.same("MTU", one.mtu);
+    check.same("MTU", &one.mtu);
     // Rule: it says whether an interface is wanted up, and we whether it is.
     check.holds("STATUS", &one.operational_state, |value| value == "Up" || one.operational_state == "down");
     // Rule: zero and less are no speed.
@@ -374,7 +374,7 @@ fn network_interface(check: &mut Check, own: &Own) -> Option<()> {
         other => other == one.r#type,
     });
     let is_virtual = one.r#type != "physical";
-    check.same("VIRTUALDEV", u8::from(is_virtual));
+    check.same("VIRTUALDEV", &u8::from(is_virtual));
     check.same("DRIVER", &one.driver);
     check.same("PCISLOT", &one.pci_slot);
     let ids = in_slot(own, &one.pci_slot)
@@ -399,7 +399,7 @@ fn addresses(check: &mut Check, one: &NetworkInterfaceDetails) {
     check.found_by(&["IPMASK", "IPMASK6"]);
     let prefix = |address: &str| parts().find(|(own, _)| *own == address)?.1.parse::<u32>().ok();
     if let Some(bits) = prefix(check.get("IPADDRESS")) {
-        check.same("IPMASK", Ipv4Addr::from(u32::MAX.checked_shl(32 - bits).unwrap_or(0)));
+        check.same("IPMASK", &Ipv4Addr::from(u32::MAX.checked_shl(32 - bits).unwrap_or(0)));
     }
     if let Some(bits) = prefix(check.get("IPADDRESS6")) {
         let mask = Ipv6Addr::from(u128::MAX.checked_shl(128 - bits).unwrap_or(0));
@@ -424,7 +424,7 @@ fn package(check: &mut Check, own: &Own) -> Option<()> {
     let one = ours().find(|one| is_version(&one.version)).or_else(|| ours().next())?;
     check.found_by(&["NAME", "ARCH", "FROM"]);
     check.holds("VERSION", &one.version, |_| is_version(&one.version));
-    check.same("FILESIZE", one.installed_size_bytes);
+    check.same("FILESIZE", &one.installed_size_bytes);
     // Rule: what rpm does not have, it calls `(none)`.
     for (field, own) in [("SYSTEM_CATEGORY", &one.section), ("COMMENTS", &one.summary)] {
         check.holds(field, own, |value| value == plain(own) || value == "(none)");
@@ -435,7 +435,7 @@ fn package(check: &mut Check, own: &Own) -> Option<()> {
 fn user(check: &mut Check, own: &Own) -> Option<()> {
     let one = all!(own, User).find(|user| user.user == check.get("LOGIN"))?;
     check.same("LOGIN", &one.user);
-    check.same("ID", one.uid);
+    check.same("ID", &one.uid);
     check.same("HOME", &one.home);
     check.same("SHELL", &one.shell);
     Some(())
@@ -444,7 +444,7 @@ fn user(check: &mut Check, own: &Own) -> Option<()> {
 fn group(check: &mut Check, own: &Own) -> Option<()> {
     let one = all!(own, Group).find(|group| group.group == check.get("NAME"))?;
     check.same("NAME", &one.group);
-    check.same("ID", one.gid);
+    check.same("ID", &one.gid);
     check.one_of("MEMBER", &one.members);
     Some(())
 }
