@@ -368,6 +368,9 @@ mod tests {
         write("sys/fs/btrfs/77aa/devices/sdb/size", "9\n");
         write("sys/fs/btrfs/77aa/label", "backups\n");
         write("sys/devices/block/sdb/size", "9\n");
+        // As udev leaves it: before, the disk is not named.
+        write("sys/devices/block/sdb/dev", "8:16\n");
+        write("run/udev/data/b8:16", "E:ID_SERIAL_SHORT=S1\n");
         for folder in ["sys/class/block", "sys/block"] {
             std::fs::create_dir_all(root.path().join(folder)).unwrap();
             std::os::unix::fs::symlink("/sys/devices/block/sdb", root.path().join(folder).join("sdb"))
