@@ -7,7 +7,7 @@ mod table;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use contracts::v1::AssetKind;
 use kit::settings::SettingError;
@@ -39,7 +39,10 @@ pub enum InventoryError {
 /// See [`InventoryError`].
 pub fn print(args: &ScanArgs) -> Result<(), InventoryError> {
     let host = host_root(&args.host_root)?;
-    let probes = probe::all(&probe::Context::forgetful(args.probes.clone()));
+    // What is in images is not printed, so it need not be read.
+    let context =
+        probe::Context { knows_image: Arc::new(|_| true), ..probe::Context::forgetful(args.probes.clone()) };
+    let probes = probe::all(&context);
     let (scans, form) = std::thread::scope(|scope| {
         // It takes as long as many a probe.
         let form = scope.spawn(|| (args.output == Output::Json).then(json::Form::new).transpose());
@@ -80,32 +83,45 @@ type Scanned = Option<Result<Scan, ProbeError>>;
 /// Runs all probes, a few at a time; `None` for one that panicked. A person waits
 /// for the answer, unlike that of the running agent, which takes one by one.
 fn scan_all(host: &HostRoot, probes: &[Probe]) -> Vec<Scanned> {
-    // The sockets are told by the containers which of them a program runs in.
-    let last = |place: &usize| probes[*place].kind == AssetKind::ListeningSocket;
-    let mut places: Vec<usize> = (0..probes.len()).collect();
-    places.sort_by_key(last);
-    let first = places.iter().position(last).unwrap_or(places.len());
-    let mut scans: Vec<Scanned> = probes.iter().map(|_| None).collect();
-    for places in [&places[..first], &places[first..]] {
-        let next = AtomicUsize::new(0);
-        let scanned = Mutex::new(Vec::new());
-        let work = || {
-            while let Some(&place) = places.get(next.fetch_add(1, Ordering::Relaxed)) {
+    let jobs = jobs(probes);
+    let next = AtomicUsize::new(0);
+    let scanned = Mutex::new(Vec::new());
+    let work = || {
+        while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            for &place in job {
                 let scan = catch_unwind(AssertUnwindSafe(|| probes[place].scan(host)));
                 scanned.lock().unwrap_or_else(PoisonError::into_inner).push((place, scan.ok()));
             }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..workers() {
-                scope.spawn(work);
-            }
-            work();
-        });
-        for (place, scan) in scanned.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            scans[place] = scan;
         }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..workers() {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let mut scans: Vec<Scanned> = probes.iter().map(|_| None).collect();
+    for (place, scan) in scanned.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        scans[place] = scan;
     }
     scans
+}
+
+/// Places of probes that are run one after another, the long ones first. The
+/// sockets follow the containers, which tell them what runs in which.
+fn jobs(probes: &[Probe]) -> Vec<Vec<usize>> {
+    const CHAIN: [AssetKind; 2] = [AssetKind::Container, AssetKind::ListeningSocket];
+    const LONG: [AssetKind; 4] =
+        [AssetKind::Package, AssetKind::SystemdUnit, AssetKind::Pod, AssetKind::ContainerImage];
+    let of = |kind: AssetKind| probes.iter().position(|probe| probe.kind == kind);
+    let mut jobs = vec![CHAIN.into_iter().filter_map(of).collect::<Vec<_>>()];
+    jobs.extend(LONG.into_iter().filter_map(of).map(|place| vec![place]));
+    for (place, probe) in probes.iter().enumerate() {
+        if !CHAIN.contains(&probe.kind) && !LONG.contains(&probe.kind) {
+            jobs.push(vec![place]);
+        }
+    }
+    jobs
 }
 
 /// Threads that a short piece of work is spread over.
@@ -122,6 +138,16 @@ mod tests {
     fn assets() -> Vec<ScannedAsset> {
         let details = PackageDetails { package: "a\nb".into(), version: "1".into(), ..Default::default() };
         vec![ScannedAsset::new("dpkg/a:all", "a\nb", Details::Package(details)); 2]
+    }
+
+    #[test]
+    fn each_probe_is_run_once_and_the_sockets_after_the_containers() {
+        let probes = probe::all(&probe::Context::forgetful(crate::config::ProbeArgs::default()));
+        let mut places = jobs(&probes).concat();
+        let place = |kind| places.iter().position(|&place| probes[place].kind == kind).unwrap();
+        assert!(place(AssetKind::Container) < place(AssetKind::ListeningSocket));
+        places.sort_unstable();
+        assert_eq!(places, (0..probes.len()).collect::<Vec<_>>());
     }
 
     #[test]
