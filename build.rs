@@ -1,7 +1,7 @@
 //! Compiles `proto/` with protox (no protoc needed): Rust stubs for our own
-//! package, the whole descriptor set, custom options included, and a walk over
-//! the texts and times of what agents see, so that no field is forgotten where
-//! all of them have to be checked.
+//! package, the whole descriptor set, custom options included, and for what
+//! agents see a walk over its texts and times, so that no field is forgotten
+//! where all of them have to be checked, and its fields as ProtoJSON has them.
 
 use std::fmt::Write as _;
 use std::{env, error::Error, fs, path::PathBuf};
@@ -30,6 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut set = prost_types::FileDescriptorSet::decode(encoded.as_slice())?;
     set.file.retain(|file| matches!(file.package(), "assettrack.v1" | "google.protobuf"));
     fs::write(out.join("walk.rs"), walk(&set)?)?;
+    fs::write(out.join("json.rs"), json(&set)?)?;
     tonic_prost_build::configure().out_dir(&out).compile_fds(set)?;
     Ok(())
 }
@@ -124,5 +125,77 @@ fn write_times(code: &mut String, message: &DescriptorProto, has_kinds: bool) ->
         }
     }
     writeln!(code, "    }}")?;
+    Ok(())
+}
+
+/// Implements `WriteJson` for each message of details.proto.
+fn json(set: &FileDescriptorSet) -> Result<String, Box<dyn Error>> {
+    let file = set.file.iter().find(|file| file.name() == DETAILS).ok_or("no details.proto")?;
+    let mut code = String::new();
+    for message in &file.message_type {
+        writeln!(code, "impl WriteJson for v1::{} {{", message.name())?;
+        writeln!(
+            code,
+            "    #[allow(unused_variables)]\n    fn fields(&self, object: &mut dyn JsonObject) {{"
+        )?;
+        let has_kinds = message.name() == "AssetDetails";
+        if has_kinds {
+            writeln!(code, "        use v1::asset_details::Details;")?;
+            writeln!(code, "        match &self.details {{\n            None => {{}}")?;
+            for field in message.field.iter().filter(|field| field.oneof_index.is_some()) {
+                let variant = field.type_name().rsplit('.').next().unwrap_or_default();
+                let (variant, name) = (variant.trim_end_matches("Details"), field.json_name());
+                writeln!(
+                    code,
+                    "            Some(Details::{variant}(details)) => object.message(\"{name}\", details),"
+                )?;
+            }
+            writeln!(code, "        }}")?;
+        }
+        for field in &message.field {
+            if field.oneof_index.is_none() || field.proto3_optional() {
+                write_json_field(&mut code, message, field)?;
+            }
+        }
+        writeln!(code, "    }}\n}}\n")?;
+    }
+    Ok(code)
+}
+
+fn write_json_field(
+    code: &mut String,
+    message: &DescriptorProto,
+    field: &prost_types::FieldDescriptorProto,
+) -> Result<(), Box<dyn Error>> {
+    let name = if field.name() == "type" { "r#type" } else { field.name() };
+    let json = field.json_name();
+    let repeated = field.label() == Label::Repeated;
+    let call = match field.r#type() {
+        Type::String if repeated => format!("object.texts(\"{json}\", &self.{name});"),
+        Type::String => format!("object.text(\"{json}\", &self.{name});"),
+        Type::Bool if !repeated => format!("object.flag(\"{json}\", self.{name});"),
+        Type::Uint32 | Type::Int32 if repeated => format!("object.numbers(\"{json}\", &self.{name});"),
+        Type::Uint32 | Type::Int32 if field.proto3_optional() => {
+            format!("if let Some(number) = self.{name} {{ object.number(\"{json}\", i64::from(number)); }}")
+        }
+        Type::Uint32 | Type::Int32 => {
+            format!("if self.{name} != 0 {{ object.number(\"{json}\", i64::from(self.{name})); }}")
+        }
+        Type::Uint64 if !repeated => format!("object.long(\"{json}\", self.{name});"),
+        Type::Enum if !repeated => {
+            let of = field.type_name().rsplit('.').next().unwrap_or_default();
+            format!(
+                "object.word(\"{json}\", self.{name}, v1::{of}::try_from(self.{name}).ok().map(|of| of.as_str_name()));"
+            )
+        }
+        Type::Message if field.type_name() == TIMESTAMP && !repeated => {
+            format!("if let Some(time) = &self.{name} {{ object.time(\"{json}\", time); }}")
+        }
+        Type::Message if repeated => {
+            format!("object.messages(\"{json}\", &mut self.{name}.iter().map(|one| one as &dyn WriteJson));")
+        }
+        _ => return Err(format!("{}.{name}: its type is not provided for", message.name()).into()),
+    };
+    writeln!(code, "        {call}")?;
     Ok(())
 }

@@ -36,3 +36,46 @@ pub mod walk {
 
     include!(concat!(env!("OUT_DIR"), "/walk.rs"));
 }
+
+/// What agents see as ProtoJSON, without a descriptor at hand; generated from
+/// `details.proto`.
+pub mod json {
+    use crate::v1;
+
+    /// What writes an object. It leaves out what has its default: empty texts and
+    /// lists, `false`, 0 of longs and the first value of enums.
+    pub trait JsonObject {
+        /// A text.
+        fn text(&mut self, name: &'static str, text: &str);
+        /// A list of texts.
+        fn texts(&mut self, name: &'static str, texts: &[String]);
+        /// A flag.
+        fn flag(&mut self, name: &'static str, flag: bool);
+        /// A number of at most 32 bits, 0 too.
+        fn number(&mut self, name: &'static str, number: i64);
+        /// A list of numbers.
+        fn numbers(&mut self, name: &'static str, numbers: &[u32]);
+        /// A number of 64 bits, which ProtoJSON has as a text.
+        fn long(&mut self, name: &'static str, number: u64);
+        /// A value of an enum: by its name, or by number if it is not known.
+        fn word(&mut self, name: &'static str, number: i32, word: Option<&'static str>);
+        /// A time.
+        fn time(&mut self, name: &'static str, time: &prost_types::Timestamp);
+        /// A message.
+        fn message(&mut self, name: &'static str, message: &dyn WriteJson);
+        /// A list of messages.
+        fn messages(
+            &mut self,
+            name: &'static str,
+            messages: &mut dyn ExactSizeIterator<Item = &dyn WriteJson>,
+        );
+    }
+
+    /// What has fields.
+    pub trait WriteJson {
+        /// Shows each field by its name in JSON.
+        fn fields(&self, object: &mut dyn JsonObject);
+    }
+
+    include!(concat!(env!("OUT_DIR"), "/json.rs"));
+}

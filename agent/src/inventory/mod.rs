@@ -25,7 +25,7 @@ pub enum InventoryError {
     /// The output cannot be written.
     #[error("cannot write: {0}")]
     Write(#[from] io::Error),
-    /// The contracts do not describe an asset.
+    /// A thread that writes failed.
     #[error("cannot write JSON: {0}")]
     Json(String),
     /// Some probes failed; the rest is printed.
@@ -43,12 +43,7 @@ pub fn print(args: &ScanArgs) -> Result<(), InventoryError> {
     let context =
         probe::Context { knows_image: Arc::new(|_| true), ..probe::Context::forgetful(args.probes.clone()) };
     let probes = probe::all(&context);
-    let (scans, form) = std::thread::scope(|scope| {
-        // It takes as long as many a probe.
-        let form = scope.spawn(|| (args.output == Output::Json).then(json::Form::new).transpose());
-        (scan_all(&host, &probes), form.join())
-    });
-    let form = form.map_err(|_| InventoryError::Json("the contracts cannot be read".to_owned()))??;
+    let scans = scan_all(&host, &probes);
     let (mut assets, mut failed) = (Vec::new(), 0);
     for (probe, scan) in probes.iter().zip(scans) {
         match scan {
@@ -69,10 +64,10 @@ pub fn print(args: &ScanArgs) -> Result<(), InventoryError> {
         }
     }
     let mut out = io::BufWriter::new(io::stdout().lock());
-    match (args.output, form) {
-        (Output::Json, Some(form)) => form.write(&mut out, &assets)?,
-        (Output::Cyclonedx, _) => cyclonedx::write(&mut out, &assets, failed == 0)?,
-        (Output::Table | Output::Json, _) => table::write(&mut out, &assets)?,
+    match args.output {
+        Output::Table => table::write(&mut out, &assets)?,
+        Output::Json => json::write(&mut out, &assets)?,
+        Output::Cyclonedx => cyclonedx::write(&mut out, &assets, failed == 0)?,
     }
     out.flush()?;
     if failed > 0 { Err(InventoryError::Incomplete(failed)) } else { Ok(()) }
@@ -153,12 +148,12 @@ mod tests {
     #[test]
     fn json_is_an_array_in_the_form_of_the_contracts() {
         let mut out = Vec::new();
-        json::Form::new().unwrap().write(&mut out, &assets()).unwrap();
+        json::write(&mut out, &assets()).unwrap();
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(value[1]["kind"], "ASSET_KIND_PACKAGE");
         assert_eq!(value[1]["details"]["package"]["version"], "1");
         let mut out = Vec::new();
-        json::Form::new().unwrap().write(&mut out, &[]).unwrap();
+        json::write(&mut out, &[]).unwrap();
         assert_eq!(out, b"[]\n");
     }
 
