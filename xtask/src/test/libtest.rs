@@ -29,7 +29,9 @@ enum Part {
 impl Libtest {
     /// Takes the next line; answers what to show for it, if anything.
     pub fn line(&mut self, line: &str) -> Option<String> {
-        if let Some(result) = line.strip_prefix("test result: ") {
+        // A test may run the test program again, and print what that prints.
+        let of_a_test = matches!(&self.part, Part::Successes { test, .. } if !test.is_empty());
+        if let Some(result) = line.strip_prefix("test result: ").filter(|_| !of_a_test) {
             self.part = Part::Running;
             let (passed, failed) = parse_result(result)?;
             self.counts.passed += passed.saturating_sub(std::mem::take(&mut self.skipped_as_passed));
@@ -116,6 +118,13 @@ successes:
 SKIPPED: no `ss` on this machine
 SKIPPED: nor `ip`
 
+running 1 test
+test a::three ... ok
+
+test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.00s
+
+SKIPPED: said after the program ran itself
+
 successes:
     a::one
     a::three
@@ -159,6 +168,7 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
         for line in [
             "SKIPPED a::two: needs a disk of its own",
             "SKIPPED a::three: no `ss` on this machine",
+            "SKIPPED a::three: said after the program ran itself",
             "test a::four ... FAILED",
             "thread 'a::four' panicked at src/lib.rs:1:1: SKIPPED is not said here",
         ] {
