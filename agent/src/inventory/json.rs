@@ -4,20 +4,25 @@
 use std::io::Write;
 
 use contracts::json::{JsonObject, WriteJson};
-use contracts::v1::AssetState;
+use contracts::v1::{AssetDetails, AssetState};
 use prost_types::Timestamp;
 
 use super::{InventoryError, workers};
 use crate::asset::ScannedAsset;
 
 /// An array of `Asset` in ProtoJSON, one a line.
-pub(super) fn write(out: &mut impl Write, assets: &[ScannedAsset]) -> Result<(), InventoryError> {
+pub(super) fn write(out: &mut impl Write, mut assets: Vec<ScannedAsset>) -> Result<(), InventoryError> {
     if assets.is_empty() {
         return Ok(writeln!(out, "[]")?);
     }
+    let each = assets.len().div_ceil(workers());
     let texts = std::thread::scope(|scope| {
-        let parts = assets.chunks(assets.len().div_ceil(workers()));
-        let rendering: Vec<_> = parts.map(|part| scope.spawn(|| render(part))).collect();
+        let mut rendering = Vec::new();
+        while !assets.is_empty() {
+            let rest = assets.split_off(each.min(assets.len()));
+            let part = std::mem::replace(&mut assets, rest);
+            rendering.push(scope.spawn(|| render(part)));
+        }
         rendering.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>()
     });
     let mut separator = "[\n";
@@ -31,7 +36,7 @@ pub(super) fn write(out: &mut impl Write, assets: &[ScannedAsset]) -> Result<(),
 }
 
 /// Objects, separated by commas.
-fn render(assets: &[ScannedAsset]) -> String {
+fn render(assets: Vec<ScannedAsset>) -> String {
     let mut text = String::new();
     for asset in assets {
         if !text.is_empty() {
@@ -42,7 +47,8 @@ fn render(assets: &[ScannedAsset]) -> String {
         object.text("displayName", &asset.display_name);
         object.text("naturalKey", &asset.natural_key);
         object.word("state", AssetState::Active as i32, Some(AssetState::Active.as_str_name()));
-        object.message("details", &asset.to_details());
+        let details = AssetDetails { details: Some(asset.details), relations: asset.relations };
+        object.message("details", &details);
         object.end();
     }
     text
@@ -247,7 +253,7 @@ mod tests {
             assets.extend(probe.scan(&host).map(|scan| scan.assets).unwrap_or_default().into_iter().take(20));
         }
         for asset in &assets {
-            let text = render(std::slice::from_ref(asset));
+            let text = render(vec![asset.clone()]);
             let written: serde_json::Value = serde_json::from_str(&text).unwrap();
             assert_eq!(written, by_descriptor(asset), "{text}");
         }

@@ -66,7 +66,7 @@ pub fn print(args: &ScanArgs) -> Result<(), InventoryError> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     match args.output {
         Output::Table => table::write(&mut out, &assets)?,
-        Output::Json => json::write(&mut out, &assets)?,
+        Output::Json => json::write(&mut out, assets)?,
         Output::Cyclonedx => cyclonedx::write(&mut out, &assets, failed == 0)?,
     }
     out.flush()?;
@@ -148,12 +148,12 @@ mod tests {
     #[test]
     fn json_is_an_array_in_the_form_of_the_contracts() {
         let mut out = Vec::new();
-        json::write(&mut out, &assets()).unwrap();
+        json::write(&mut out, assets()).unwrap();
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(value[1]["kind"], "ASSET_KIND_PACKAGE");
         assert_eq!(value[1]["details"]["package"]["version"], "1");
         let mut out = Vec::new();
-        json::write(&mut out, &[]).unwrap();
+        json::write(&mut out, vec![]).unwrap();
         assert_eq!(out, b"[]\n");
     }
 
