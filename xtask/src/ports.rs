@@ -2,8 +2,10 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, TcpListener},
+    io::ErrorKind,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
     path::Path,
+    time::Duration,
 };
 
 use crate::error::Error;
@@ -13,9 +15,19 @@ use crate::error::Error;
 const FIRST: u16 = 20_000;
 const LAST: u16 = 32_000;
 
-/// Whether nothing listens on the port.
+/// Whether nothing listens on the port. Takes the port for a moment, so this is no
+/// way to wait for a process of ours: that could find it taken. See [`listens`].
 pub fn is_free(port: u16) -> bool {
+    // Some listen on both loopback addresses. A machine may have no IPv6 at all.
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+        && TcpListener::bind((Ipv6Addr::LOCALHOST, port))
+            .map_or_else(|error| error.kind() != ErrorKind::AddrInUse, |_| true)
+}
+
+/// Whether somebody takes connections on the port.
+pub fn listens(port: u16) -> bool {
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), TIMEOUT).is_ok()
 }
 
 /// A free port that is not in `taken`. The search begins at a place that `seed`
@@ -93,9 +105,14 @@ fn holder(inode: u64) -> Option<(u32, String)> {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, process::id};
+    use std::{
+        net::TcpListener,
+        process::id,
+        sync::atomic::{AtomicBool, Ordering::Relaxed},
+        thread,
+    };
 
-    use super::{Listener, find, is_free, owner, parse_listener};
+    use super::{Listener, find, is_free, listens, owner, parse_listener};
 
     #[test]
     fn only_listening_sockets_are_taken_from_the_table() {
@@ -113,7 +130,25 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         assert!(!is_free(port));
+        assert!(listens(port));
         assert!(owner(port).starts_with(&format!("process {} (", id())), "{}", owner(port));
+    }
+
+    #[test]
+    fn waiting_for_a_listener_never_takes_its_port() {
+        let port = find(11, &[]).unwrap();
+        let waiting = AtomicBool::new(true);
+        let refused = thread::scope(|scope| {
+            scope.spawn(|| {
+                while waiting.load(Relaxed) {
+                    listens(port);
+                }
+            });
+            let refused = (0..200).find_map(|_| TcpListener::bind(("127.0.0.1", port)).err());
+            waiting.store(false, Relaxed);
+            refused
+        });
+        assert!(refused.is_none(), "{refused:?}");
     }
 
     #[test]

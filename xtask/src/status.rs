@@ -54,7 +54,7 @@ fn readiness(process: &Process) -> Result<(), String> {
     let answer = match (process.name.as_str(), process.port, process.admin_port) {
         (_, _, Some(admin)) => http::ready(admin),
         (rabbitmq::NAME, Some(port), _) => rabbitmq::speaks_amqp(port),
-        (_, Some(port), _) if ports::is_free(port) => Err("it does not listen".to_owned()),
+        (_, Some(port), _) if !ports::listens(port) => Err("it does not listen".to_owned()),
         _ => Ok(()),
     };
     answer.map_err(|reason| format!("no: {reason}"))

@@ -57,7 +57,7 @@ impl Watch {
                 admin_port: None,
             })?;
             vite.await_ready(VITE_DEADLINE, &interrupt, || {
-                if ports::is_free(port) { Err("it does not listen".to_owned()) } else { Ok(()) }
+                if ports::listens(port) { Ok(()) } else { Err("it does not listen".to_owned()) }
             })?;
         }
         println!("Watching the sources. The web UI with hot reload is at http://127.0.0.1:{port}");

@@ -82,7 +82,7 @@ pub fn start(instance: &mut Instance, setting: &Setting) -> Result<Starting, Err
             admin_port: None,
         })?;
         mapper.await_ready(PORT_MAPPER_DEADLINE, setting.interrupt, || {
-            if ports::is_free(mapper_port) { Err("it does not listen".to_owned()) } else { Ok(()) }
+            if ports::listens(mapper_port) { Ok(()) } else { Err("it does not listen".to_owned()) }
         })?;
     }
     let distribution_port = instance.port("rabbitmq-distribution")?;
