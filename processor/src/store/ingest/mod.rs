@@ -15,7 +15,7 @@ pub use streams::{
 pub use waived::{
     Place, Waived, forget_waived_in_txn, waive_in_txn, waived_in_txn, waived_of_streams_in_txn,
 };
-pub use write::write_in_txn;
+pub use write::{statement, write_in_txn};
 
 /// An enum's number as it is stored.
 pub fn small(number: i32) -> i16 {

@@ -29,6 +29,14 @@ pub async fn write_in_txn(
     folded: &Folded,
     received: &[Place],
 ) -> QueryResult<()> {
+    match statement(folded, received) {
+        Some(statement) => execute(connection, statement).await.map(drop),
+        None => Ok(()),
+    }
+}
+
+/// The statement of [`write_in_txn`]; none if there is nothing to write.
+pub fn statement(folded: &Folded, received: &[Place]) -> Option<Sql> {
     let (saved, refreshed) = assets_by_row(folded);
     let mut parts: Vec<Sql> = Vec::new();
     if !folded.log.is_empty() {
@@ -46,7 +54,7 @@ pub async fn write_in_txn(
         parts.push(digests(folded));
     }
     if parts.is_empty() {
-        return Ok(());
+        return None;
     }
     let mut statement = Sql::new("WITH ");
     for (index, part) in parts.into_iter().enumerate() {
@@ -55,7 +63,7 @@ pub async fn write_in_txn(
         }
         statement = statement.then(part);
     }
-    execute(connection, statement.text(" SELECT")).await.map(drop)
+    Some(statement.text(" SELECT"))
 }
 
 /// Each asset that is written has a row in the log that says the same, so that
