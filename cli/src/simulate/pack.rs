@@ -2,17 +2,14 @@
 //! the very bytes that the batch carries. Pure.
 
 use contracts::v1::{AssetKind, NodeIdentity, Presence, Snapshot};
-use kit::identity::state_hash;
-use kit::queue::{MAX_BATCH_BYTES, SCHEMA_VERSION, STATE_HASH_BYTES};
+use kit::digest::{StateHash, state_hash};
+use kit::queue::{MAX_BATCH_BYTES, SCHEMA_VERSION};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 use prost_types::Timestamp;
 use uuid::Uuid;
 
 use super::assets::Asset;
-
-/// Hash of an asset's state.
-pub type StateHash = [u8; STATE_HASH_BYTES];
 
 /// Fields of `EventBatch` and `Observation`, as event.proto numbers them.
 mod field {

@@ -17,7 +17,7 @@ const MODELS: [(&str, &str); 4] = [
 const GIB: u64 = 1 << 30;
 
 /// Name of a node for people.
-pub(in crate::simulate) fn node_name(number: u32) -> String {
+pub fn node_name(number: u32) -> String {
     format!("sim-{number:05}")
 }
 

@@ -2,6 +2,7 @@
 //! revision whenever it is told of, so that none has to be kept. Pure.
 
 mod machine;
+pub use machine::node_name;
 mod software;
 mod workload;
 
@@ -121,19 +122,15 @@ const MIX: [(AssetKind, u64); 21] = [
 /// How many of each kind a node with so many assets has, of which there must be
 /// one.
 pub fn mix(assets: u32) -> Vec<(AssetKind, u32)> {
-    let mut kinds: Vec<(AssetKind, u32)> = MIX
-        .iter()
-        .take(assets as usize)
-        .map(|(kind, share)| {
-            let of_all = u64::from(assets) * share / 1000;
-            (*kind, u32::try_from(of_all).unwrap_or(u32::MAX).max(1))
-        })
-        .collect();
+    let present = &MIX[..MIX.len().min(assets as usize)];
+    // Beyond one of each.
+    let more = u64::from(assets) - present.len() as u64;
+    let mut kinds: Vec<(AssetKind, u32)> =
+        present.iter().map(|(kind, share)| (*kind, 1 + (more * share / 1000) as u32)).collect();
     let told: u32 = kinds.iter().map(|(_, count)| count).sum();
-    // What rounding left over, or took too much of, are packages: with one of
-    // each kind at least, they are the most by far on any but the smallest node.
+    // What rounding left over are packages.
     if let Some((_, packages)) = kinds.get_mut(1) {
-        *packages = (i64::from(*packages) + i64::from(assets) - i64::from(told)).max(1) as u32;
+        *packages += assets - told;
     }
     kinds
 }
