@@ -243,6 +243,10 @@ impl Lane {
             if confirms.is_empty() && self.is_done(now) {
                 return Ok(());
             }
+            if confirms.is_empty() && !self.beats.is_empty() {
+                // Last words.
+                continue;
+            }
             tokio::select! {
                 Some(confirmed) = confirms.next() => {
                     let mut next = Some(confirmed);

@@ -8,6 +8,7 @@ use super::agent::Plan;
 
 /// A fleet, and what goes wrong in it.
 #[derive(Clone, Debug, clap::Args)]
+#[group(id = "simulation")]
 pub struct Settings {
     /// The broker.
     #[command(flatten)]

@@ -16,10 +16,8 @@ use kit::{
 };
 use lapin::{BasicProperties, options::BasicPublishOptions};
 use prost::Message;
-use testkit::{Seed, amqp_url, wait_for, wait_until};
+use testkit::{Database, Seed, Service, amqp_url, free_address, namespace, wait_for, wait_until};
 use uuid::Uuid;
-
-use crate::system::System;
 
 const DEADLINE: Duration = Duration::from_secs(90);
 
@@ -29,9 +27,40 @@ struct Program {
     settings: Settings,
 }
 
-fn settings(system: &System, seed: Seed, flags: &[&str]) -> Settings {
+/// From the queue to the database: nobody asks through a gateway here.
+struct Pipeline {
+    _collector: Service,
+    _processor: Service,
+    database: Database,
+    namespace: String,
+}
+
+impl Pipeline {
+    async fn start() -> Self {
+        let (database, namespace) = (Database::create().await, namespace());
+        let (grpc, admin) = (free_address().await, free_address().await);
+        let mut processor = Service::new("assettrack-processor")
+            .env("ASSETTRACK_DATABASE_URL", &database.url())
+            .env("ASSETTRACK_GRPC_ADDRESS", &grpc)
+            .env("ASSETTRACK_ADMIN_ADDRESS", &admin);
+        processor.start();
+        processor.ready(admin, DEADLINE).await;
+        let admin = free_address().await;
+        let mut collector = Service::new("assettrack-collector")
+            .env("ASSETTRACK_AMQP_URL", &amqp_url())
+            .env("ASSETTRACK_QUEUE_NAMESPACE", &namespace)
+            .env("ASSETTRACK_PROCESSOR_URL", &format!("http://{grpc}"))
+            .env("ASSETTRACK_GRPC_ADDRESS", &free_address().await)
+            .env("ASSETTRACK_ADMIN_ADDRESS", &admin);
+        collector.start();
+        collector.ready(admin, DEADLINE).await;
+        Self { _collector: collector, _processor: processor, database, namespace }
+    }
+}
+
+fn settings(pipeline: &Pipeline, seed: Seed, flags: &[&str]) -> Settings {
     let (url, seed) = (amqp_url(), seed.value().to_string());
-    let fixed = ["simulate", "--amqp-url", &url, "--queue-namespace", &system.namespace, "--seed", &seed];
+    let fixed = ["simulate", "--amqp-url", &url, "--queue-namespace", &pipeline.namespace, "--seed", &seed];
     Program::try_parse_from(fixed.iter().chain(flags)).unwrap().settings
 }
 
@@ -44,8 +73,8 @@ async fn simulate(settings: &Settings) -> Outcome {
 type Assets = BTreeSet<(String, i32, String, String)>;
 type Digests = BTreeMap<(String, String), (u64, String)>;
 
-async fn recorded(system: &System) -> (Assets, Digests) {
-    let database = system.database.connect().await;
+async fn recorded(pipeline: &Pipeline) -> (Assets, Digests) {
+    let database = pipeline.database.connect().await;
     let rows = database
         .query(
             "SELECT node_uid::text, kind::integer, natural_key, display_name, state_hash \
@@ -77,22 +106,22 @@ fn expected(outcome: &Outcome) -> (Assets, Digests) {
     (assets.collect(), digests.collect())
 }
 
-async fn count(system: &System, query: &str) -> u64 {
-    let count: i64 = system.database.connect().await.query_one(query, &[]).await.unwrap().get(0);
+async fn count(pipeline: &Pipeline, query: &str) -> u64 {
+    let count: i64 = pipeline.database.connect().await.query_one(query, &[]).await.unwrap().get(0);
     count.cast_unsigned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_simulated_fleet_with_faults_ends_as_it_says() {
     let seed = Seed::draw();
-    let system = System::start().await;
+    let pipeline = Pipeline::start().await;
     let fleet = ["--nodes", "7", "--assets", "90", "--batch-size", "20"];
     let faults = ["--duplicate-rate", "0.2", "--reorder-rate", "0.2", "--corrupt-rate", "0.1"];
     let flags: Vec<&str> = fleet.into_iter().chain(faults).collect();
-    let first = simulate(&settings(&system, seed, &[&flags[..], &["--rounds", "20"]].concat())).await;
+    let first = simulate(&settings(&pipeline, seed, &[&flags[..], &["--rounds", "20"]].concat())).await;
     // A second run goes on where the first one ended.
     let more = ["--after-rounds", "20", "--rounds", "10", "--connection-per-node"];
-    let second = simulate(&settings(&system, seed, &[&flags[..], &more].concat())).await;
+    let second = simulate(&settings(&pipeline, seed, &[&flags[..], &more].concat())).await;
 
     for report in [&first.report, &second.report] {
         assert_eq!(report.confirmed, report.batches + report.duplicates + report.corrupted, "{report:?}");
@@ -110,7 +139,7 @@ async fn a_simulated_fleet_with_faults_ends_as_it_says() {
         "sequences have no gaps"
     );
     wait_until(DEADLINE, "every corrupted message to be a dead letter", async || {
-        count(&system, "SELECT count(*) FROM dead_letter").await == corrupted
+        count(&pipeline, "SELECT count(*) FROM dead_letter").await == corrupted
     })
     .await;
     let observations = first.report.observations() + second.report.observations();
@@ -118,42 +147,43 @@ async fn a_simulated_fleet_with_faults_ends_as_it_says() {
         let received = "SELECT sum((SELECT sum(upper(r) - lower(r)) FROM unnest(received) r))::bigint \
                         FROM node_stream";
         // Waived sequences may count as received.
-        count(&system, received).await >= first.report.batches + second.report.batches
+        count(&pipeline, received).await >= first.report.batches + second.report.batches
     })
     .await;
     println!("{observations} observations");
-    let (assets, digests) = recorded(&system).await;
+    let (assets, digests) = recorded(&pipeline).await;
     let (expected_assets, expected_digests) = expected(&second);
     assert_eq!(digests, expected_digests);
     assert_eq!(assets, expected_assets);
     // An event of each observation; a listing of what is known makes none.
-    assert_eq!(count(&system, "SELECT count(DISTINCT event_uid) FROM asset_event").await, observations);
-    assert_eq!(count(&system, "SELECT count(*) FROM asset_event").await, observations);
+    assert_eq!(count(&pipeline, "SELECT count(DISTINCT event_uid) FROM asset_event").await, observations);
+    assert_eq!(count(&pipeline, "SELECT count(*) FROM asset_event").await, observations);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn simulated_agents_obey_commands() {
     let seed = Seed::draw();
-    let system = System::start().await;
+    let pipeline = Pipeline::start().await;
     let settings = settings(
-        &system,
+        &pipeline,
         seed,
         &["--nodes", "2", "--assets", "40", "--duration", "600", "--obey-commands", "--churn", "2"],
     );
+    let broker = settings.broker.broker("system test").unwrap();
     let shutdown = CancellationToken::new();
     let running = tokio::spawn({
         let shutdown = shutdown.clone();
         async move { run(&settings, shutdown, |line| println!("{line}")).await.unwrap() }
     });
-    let database = system.database.connect().await;
+    let database = pipeline.database.connect().await;
     let nodes: Vec<Uuid> = wait_for(DEADLINE, "both nodes to be known", async || {
         let rows = database.query("SELECT uid::text FROM node ORDER BY uid", &[]).await.unwrap();
         (rows.len() == 2).then(|| rows.iter().map(|row| row.get::<_, String>(0).parse().unwrap()).collect())
     })
     .await;
-    let connection = system.broker().connect().await.unwrap();
+    let connection = broker.connect().await.unwrap();
     let channel = connection.create_channel().await.unwrap();
-    let topology = Topology::new(&system.namespace);
+    let topology = Topology::new(&pipeline.namespace);
     let send = async |node: Uuid, command: Command| {
         let command = AgentCommand {
             schema_version: 1,
@@ -194,12 +224,12 @@ async fn simulated_agents_obey_commands() {
         send(node, Command::Resync(ResyncCommand { kinds: kinds.clone() })).await;
     }
     wait_until(DEADLINE, "the listing", async || {
-        count(&system, "SELECT count(*) FROM asset WHERE display_name = 'altered' AND state = 1").await == 0
+        count(&pipeline, "SELECT count(*) FROM asset WHERE display_name = 'altered' AND state = 1").await == 0
     })
     .await;
     shutdown.cancel();
-    let outcome = running.await.unwrap();
+    let outcome = tokio::time::timeout(DEADLINE, running).await.unwrap().unwrap();
     assert!(outcome.report.commands >= 3, "{:?}", outcome.report);
     assert_eq!(outcome.report.outstanding, 0);
-    wait_until(DEADLINE, "the end state", async || recorded(&system).await == expected(&outcome)).await;
+    wait_until(DEADLINE, "the end state", async || recorded(&pipeline).await == expected(&outcome)).await;
 }
