@@ -173,7 +173,16 @@ async fn connections_that_are_cut_come_back_and_nothing_is_lost() {
     corner.declare(FieldTable::default()).await;
     let (proxy, url) = broker_by_proxy().await;
     let flags = [
-        "--nodes", "20", "--assets", "100", "--rounds", "20", "--batch-size", "10", "--rate", "4000",
+        "--nodes",
+        "20",
+        "--assets",
+        "100",
+        "--rounds",
+        "20",
+        "--batch-size",
+        "10",
+        "--rate",
+        "4000",
         "--connection-per-node",
     ];
     let running = Running::start(settings(&url, &corner.namespace, &flags));

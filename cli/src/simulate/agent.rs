@@ -265,7 +265,8 @@ impl Agent {
         self.kinds.iter().flat_map(move |kind| {
             (0..kind.count).filter_map(move |number| {
                 let state = self.states[(kind.first + number) as usize];
-                (!state.is_gone()).then(|| (kind.kind, asset(self.place(kind.kind, number), state.revision())))
+                (!state.is_gone())
+                    .then(|| (kind.kind, asset(self.place(kind.kind, number), state.revision())))
             })
         })
     }
@@ -438,8 +439,7 @@ impl Agent {
             let Kind { kind, first, .. } = self.kinds[of_kind];
             let place = self.place(kind, index - first);
             let state = self.states[index as usize];
-            let departs =
-                !state.is_gone() && kind != AssetKind::Node && self.chances.happens(DEPARTURES);
+            let departs = !state.is_gone() && kind != AssetKind::Node && self.chances.happens(DEPARTURES);
             let before = asset(place, state.revision());
             let (presence, next) =
                 if departs { (Presence::Absent, state.gone()) } else { (Presence::Present, state.changed()) };

@@ -61,7 +61,11 @@ async fn consume(
 }
 
 /// The node's queue, declared and bound as its agent does it.
-async fn declare(channel: &Channel, topology: &Topology, node: Uuid) -> Result<lapin::Consumer, lapin::Error> {
+async fn declare(
+    channel: &Channel,
+    topology: &Topology,
+    node: Uuid,
+) -> Result<lapin::Consumer, lapin::Error> {
     let queue = topology.command_queue(node);
     let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
     let mut arguments = FieldTable::default();

@@ -341,7 +341,12 @@ impl Lane {
         }
     }
 
-    async fn beat(&self, channel: &Channel, place: usize, confirms: &mut Confirms) -> Result<(), SessionError> {
+    async fn beat(
+        &self,
+        channel: &Channel,
+        place: usize,
+        confirms: &mut Confirms,
+    ) -> Result<(), SessionError> {
         let agent = &self.agents[place];
         let (batches, bytes) = self.outbox.of_agent(agent.number());
         let seconds = self.shared.heartbeat_interval.map_or(1, |interval| interval.as_secs());

@@ -59,9 +59,7 @@ impl Outcome {
     /// Every asset that must be ACTIVE: node, kind, natural key, display name.
     pub fn assets(&self) -> impl Iterator<Item = (Uuid, AssetKind, String, String)> + '_ {
         self.agents.iter().flat_map(|agent| {
-            agent
-                .assets()
-                .map(|(kind, asset)| (agent.uid(), kind, asset.natural_key, asset.display_name))
+            agent.assets().map(|(kind, asset)| (agent.uid(), kind, asset.natural_key, asset.display_name))
         })
     }
 }
@@ -138,16 +136,18 @@ async fn agents(settings: &Settings, seed: u64) -> Result<Vec<Vec<Agent>>, Simul
         making.push(tokio::task::spawn_blocking(move || {
             let mine = (0..lanes).filter(|lane| lane % 2 == half);
             mine.map(|lane| {
-                (lane..nodes).step_by(lanes as usize).map(|number| {
-                    let mut agent = Agent::new(plan.clone(), number);
-                    if let Some(after) = after {
-                        agent.change_rounds(after);
-                        agent.skip();
-                    }
-                    agent.change_rounds(rounds);
-                    agent
-                })
-                .collect::<Vec<_>>()
+                (lane..nodes)
+                    .step_by(lanes as usize)
+                    .map(|number| {
+                        let mut agent = Agent::new(plan.clone(), number);
+                        if let Some(after) = after {
+                            agent.change_rounds(after);
+                            agent.skip();
+                        }
+                        agent.change_rounds(rounds);
+                        agent
+                    })
+                    .collect::<Vec<_>>()
             })
             .collect::<Vec<_>>()
         }));

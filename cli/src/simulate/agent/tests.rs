@@ -199,8 +199,7 @@ fn heartbeats_have_the_digests_of_what_was_listed_whole() {
     let last = decode(agent.heartbeat(15, 0, 0));
     assert_eq!(last.digests.len(), 21);
     assert_eq!(last.last_sequence, agent.sequence());
-    let digests: BTreeMap<i32, u64> =
-        last.digests.iter().map(|digest| (digest.kind, digest.count)).collect();
+    let digests: BTreeMap<i32, u64> = last.digests.iter().map(|digest| (digest.kind, digest.count)).collect();
     let expected: BTreeMap<i32, u64> =
         told(&agent).into_iter().map(|(kind, digest)| (kind, digest.count)).collect();
     assert_eq!(digests, expected);

@@ -1,9 +1,9 @@
 //! A simulated node itself, and what it is made of.
 
 use contracts::v1::{
-    AssetKind, DiskDetails, FilesystemDetails, FirmwareDetails, MemoryModuleDetails,
-    NetworkInterfaceDetails, NodeDetails, Partition, PciDeviceDetails, ProcessorDetails, RelationType,
-    RouteDetails, asset_details::Details,
+    AssetKind, DiskDetails, FilesystemDetails, FirmwareDetails, MemoryModuleDetails, NetworkInterfaceDetails,
+    NodeDetails, Partition, PciDeviceDetails, ProcessorDetails, RelationType, RouteDetails,
+    asset_details::Details,
 };
 
 use super::{Asset, Place};
@@ -98,7 +98,8 @@ pub(super) fn filesystem(place: Place, revision: u32) -> Asset {
 
 pub(super) fn interface(place: Place, revision: u32) -> Asset {
     let mut dice = place.dice();
-    let interface = if place.number < 2 { format!("eno{}", place.number + 1) } else { format!("veth{}", place.number) };
+    let interface =
+        if place.number < 2 { format!("eno{}", place.number + 1) } else { format!("veth{}", place.number) };
     let mac = dice.roll().to_be_bytes();
     let octets: Vec<String> = mac[2..8].iter().map(|octet| format!("{octet:02x}")).collect();
     let details = NetworkInterfaceDetails {
@@ -132,12 +133,8 @@ pub(super) fn route(place: Place, revision: u32) -> Asset {
 }
 
 pub(super) fn pci_device(place: Place, revision: u32) -> Asset {
-    let slot = format!(
-        "0000:{:02x}:{:02x}.{}",
-        place.number / 256 % 256,
-        place.number / 8 % 32,
-        place.number % 8
-    );
+    let slot =
+        format!("0000:{:02x}:{:02x}.{}", place.number / 256 % 256, place.number / 8 % 32, place.number % 8);
     let details = PciDeviceDetails {
         vendor_id: "15b3".to_owned(),
         device_id: "101d".to_owned(),
@@ -165,7 +162,10 @@ pub(super) fn memory_module(place: Place, revision: u32) -> Asset {
         configured_speed_mts: 4800 - revision % 4 * 400,
         vendor: "Samsung".to_owned(),
         part_number: "M321R4GA3BB6-CQKVG".to_owned(),
-        serial: format!("{:08X}", Place { number: place.number ^ (revision << 16), ..place }.dice().roll() >> 32),
+        serial: format!(
+            "{:08X}",
+            Place { number: place.number ^ (revision << 16), ..place }.dice().roll() >> 32
+        ),
         ecc: true,
         locator: locator.clone(),
         bank: bank.clone(),

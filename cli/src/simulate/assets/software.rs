@@ -9,15 +9,64 @@ use contracts::v1::{
 use super::{Asset, Place};
 
 const STEMS: [&str; 48] = [
-    "openssl", "bash", "coreutils", "curl", "zlib", "systemd", "util-linux", "glibc", "perl", "python3",
-    "sqlite", "ncurses", "readline", "krb5", "openldap", "gnutls", "nettle", "gmp", "pcre2", "libxml",
-    "expat", "tar", "gzip", "xz", "zstd", "lz4", "bzip2", "dpkg", "apt", "gnupg", "iproute", "iptables",
-    "nftables", "openssh", "rsyslog", "chrony", "containerd", "runc", "kubelet", "cni", "lvm", "mdadm",
-    "e2fsprogs", "xfsprogs", "multipath", "nvme", "smartmontools", "audit",
+    "openssl",
+    "bash",
+    "coreutils",
+    "curl",
+    "zlib",
+    "systemd",
+    "util-linux",
+    "glibc",
+    "perl",
+    "python3",
+    "sqlite",
+    "ncurses",
+    "readline",
+    "krb5",
+    "openldap",
+    "gnutls",
+    "nettle",
+    "gmp",
+    "pcre2",
+    "libxml",
+    "expat",
+    "tar",
+    "gzip",
+    "xz",
+    "zstd",
+    "lz4",
+    "bzip2",
+    "dpkg",
+    "apt",
+    "gnupg",
+    "iproute",
+    "iptables",
+    "nftables",
+    "openssh",
+    "rsyslog",
+    "chrony",
+    "containerd",
+    "runc",
+    "kubelet",
+    "cni",
+    "lvm",
+    "mdadm",
+    "e2fsprogs",
+    "xfsprogs",
+    "multipath",
+    "nvme",
+    "smartmontools",
+    "audit",
 ];
 const FORMS: [(&str, &str); 8] = [
-    ("", ""), ("lib", "1"), ("lib", "-common"), ("lib", "-data"), ("python3-", ""), ("", "-utils"),
-    ("", "-doc"), ("", "-dbg"),
+    ("", ""),
+    ("lib", "1"),
+    ("lib", "-common"),
+    ("lib", "-data"),
+    ("python3-", ""),
+    ("", "-utils"),
+    ("", "-doc"),
+    ("", "-dbg"),
 ];
 const SECTIONS: [&str; 6] = ["admin", "libs", "net", "utils", "python", "kernel"];
 const MAINTAINERS: [&str; 4] = [
@@ -113,13 +162,16 @@ pub(super) fn socket(place: Place, revision: u32) -> Asset {
         package: format!("dpkg/{program}:amd64"),
         container: String::new(),
     };
-    let name = if address == "::" { format!("{protocol}/[::]:{port}") } else { format!("{protocol}/{address}:{port}") };
+    let name = if address == "::" {
+        format!("{protocol}/[::]:{port}")
+    } else {
+        format!("{protocol}/{address}:{port}")
+    };
     Asset::new(name.clone(), name, Details::ListeningSocket(details))
 }
 
 pub(super) fn parameter(place: Place, revision: u32) -> Asset {
-    const FOLDERS: [&str; 6] =
-        ["net.ipv4.conf.all", "net.ipv6.conf.all", "kernel", "vm", "fs", "net.core"];
+    const FOLDERS: [&str; 6] = ["net.ipv4.conf.all", "net.ipv6.conf.all", "kernel", "vm", "fs", "net.core"];
     let folder = FOLDERS[place.number as usize % FOLDERS.len()];
     let parameter = format!("{folder}.{}_{}", stem(place.number).replace('-', "_"), place.number);
     let value = (place.dice().below(2) + revision).to_string();
