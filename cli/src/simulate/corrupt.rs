@@ -82,10 +82,10 @@ pub fn corrupt(fault: Fault, mut batch: EventBatch, dice: &mut Dice) -> (Vec<u8>
         Fault::OtherSequence => batch.sequence += 1_000_000,
         Fault::TooLarge => {
             let mut body = batch.encode_to_vec();
-            // A field that nobody knows, which a decoder would skip.
-            let mut padding = EventBatch::default();
-            padding.stream = "x".repeat(MAX_BATCH_BYTES);
-            padding.encode_raw(&mut body);
+            // Encoded messages one after the other are one message, whose last
+            // value of a field counts.
+            let longer = EventBatch { stream: "x".repeat(MAX_BATCH_BYTES), ..EventBatch::default() };
+            body.extend_from_slice(&longer.encode_to_vec());
             return (body, false);
         }
         Fault::NoPresence => {
