@@ -13,6 +13,7 @@ mod outbox;
 mod pace;
 mod pack;
 mod parcel;
+mod record;
 mod run;
 mod settings;
 

@@ -1,5 +1,6 @@
 //! Puts a fleet together and runs it to its end.
 
+use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use super::account::{Counters, Expectation, Report};
 use super::agent::Agent;
 use super::lane::{Lane, Shared};
 use super::pace::Pace;
+use super::record;
 use super::settings::Settings;
 
 /// Time between two lines of progress.
@@ -39,6 +41,14 @@ pub enum SimulateError {
         address: String,
         /// Why not.
         cause: ConnectError,
+    },
+    /// The recording cannot be written.
+    #[error("cannot record to {}: {cause}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        cause: std::io::Error,
     },
     /// A part of the simulation ended early.
     #[error("the simulation broke: {0}")]
@@ -80,6 +90,21 @@ pub async fn run(
     }
     let seed = settings.seed.unwrap_or_else(rand::random);
     say(&format!("seed {seed}: repeat with --seed {seed}"));
+    if let Some(path) = &settings.record {
+        let began = Instant::now();
+        let mut agents: Vec<Agent> = agents(settings, seed).await?.into_iter().flatten().collect();
+        agents.sort_by_key(Agent::number);
+        let written = tokio::task::spawn_blocking({
+            let path = path.clone();
+            move || record::record(&path, &mut agents).map(|()| agents)
+        });
+        let agents = written.await?.map_err(|cause| SimulateError::Record { path: path.clone(), cause })?;
+        return Ok(Outcome {
+            report: Report::new(seed, &agents, &Counters::default(), began.elapsed()),
+            expectation: Expectation::new(seed, &settings.cluster, &agents),
+            agents,
+        });
+    }
     // What is wrong with the URL shows at once; later on all is tried again.
     match broker.connect().await {
         Ok(connection) => drop(connection),

@@ -76,6 +76,11 @@ pub struct Settings {
     /// and digest of each kind on each node.
     #[arg(long)]
     pub expect: Option<PathBuf>,
+    /// File to which the batches are written, each an `EventBatch` with its length
+    /// before it, in the order in which agents take turns; nothing is published.
+    /// Corrupt messages, doubled ones and heartbeats are left out.
+    #[arg(long, conflicts_with_all = ["duration", "churn"])]
+    pub record: Option<PathBuf>,
 }
 
 impl Settings {

@@ -9,3 +9,4 @@ mod images;
 mod ingest;
 mod kinds;
 mod running;
+mod waived;
