@@ -35,9 +35,12 @@ pub(super) fn write(out: &mut impl Write, mut assets: Vec<ScannedAsset>) -> Resu
     Ok(writeln!(out, "\n]")?)
 }
 
+/// Of one asset, so that the text need not be moved as it grows.
+const USUAL_BYTES: usize = 512;
+
 /// Objects, separated by commas.
 fn render(assets: Vec<ScannedAsset>) -> String {
-    let mut text = String::new();
+    let mut text = String::with_capacity(assets.len() * USUAL_BYTES);
     for asset in assets {
         if !text.is_empty() {
             text.push_str(",\n");
@@ -95,16 +98,20 @@ impl<'a> Object<'a> {
 /// RFC 8259, 7: quotes, backslashes and control characters are escaped.
 fn quote(into: &mut String, text: &str) {
     into.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => into.push_str("\\\""),
-            '\\' => into.push_str("\\\\"),
-            '\n' => into.push_str("\\n"),
-            '\t' => into.push_str("\\t"),
-            control if control < ' ' => into.push_str(&format!("\\u{:04x}", u32::from(control))),
-            other => into.push(other),
+    let mut rest = text;
+    // All of them are ASCII, so each stands alone (RFC 3629, 3).
+    while let Some(at) = rest.bytes().position(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+        into.push_str(&rest[..at]);
+        match rest.as_bytes()[at] {
+            b'"' => into.push_str("\\\""),
+            b'\\' => into.push_str("\\\\"),
+            b'\n' => into.push_str("\\n"),
+            b'\t' => into.push_str("\\t"),
+            control => into.push_str(&format!("\\u{control:04x}")),
         }
+        rest = &rest[at + 1..];
     }
+    into.push_str(rest);
     into.push('"');
 }
 

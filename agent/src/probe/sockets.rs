@@ -205,21 +205,24 @@ impl Memory {
 /// Looks through the open files of all processes. Of several holders the one
 /// with the lowest PID counts, as that is the master of its workers; but not
 /// process 1, which holds the sockets of the services that it starts. Also tells
-/// whether some did not let the agent look.
+/// whether some did not let the agent look, of those that had to be looked at.
 fn search_holders(host: &HostRoot, wanted: &HashSet<u64>) -> Result<(HashMap<u64, u32>, bool), ProbeError> {
     let (mut holders, mut is_denied) = (HashMap::<u64, u32>::new(), false);
-    for name in host.list("proc").map_err(ProbeError::read("proc"))? {
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+    let names = host.list("proc").map_err(ProbeError::read("proc"))?;
+    let mut pids: Vec<u32> = names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect();
+    pids.sort_unstable_by_key(|&pid| (pid == 1, pid));
+    for pid in pids {
+        // Those that follow would not count.
+        if holders.len() == wanted.len() {
+            break;
+        }
         let path = format!("proc/{pid}/fd");
         let links = host.links(&path);
         is_denied |= links.as_ref().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
         for (_, target) in of_process(&path, links)?.unwrap_or_default() {
             if let Some(inode) = target.to_str().and_then(socket_inode).filter(|inode| wanted.contains(inode))
             {
-                let holder = holders.entry(inode).or_insert(pid);
-                if (pid == 1, pid) < (*holder == 1, *holder) {
-                    *holder = pid;
-                }
+                holders.entry(inode).or_insert(pid);
             }
         }
     }

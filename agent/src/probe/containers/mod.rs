@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use contracts::v1::{AssetKind, ContainerDetails, RelationType, asset_details::Details};
+use futures::{StreamExt, stream};
 use prost_types::Timestamp;
 
 use self::cgroup::{Member, Placement, is_id};
@@ -142,14 +143,21 @@ impl Containers {
             let containers = client.containers().await?;
             let (sandboxes, images) = (client.sandboxes().await?, client.images().await?);
             let mut running = Vec::new();
-            for (container, pod) in newest(&sandboxes, &containers) {
+            let mut answers = stream::iter(newest(&sandboxes, &containers))
+                .map(|(container, pod)| {
+                    let mut client = client.clone();
+                    async move { (container, pod, client.container(&container.id).await) }
+                })
+                .buffered(cri::SIDE_BY_SIDE);
+            while let Some((container, pod, status)) = answers.next().await {
                 // Gone meanwhile, or no longer running.
-                if let Some(status) = client.container(&container.id).await?
+                if let Some(status) = status?
                     && status.state() == v1::ContainerState::ContainerRunning
                 {
                     running.push((container.clone(), status, pod.clone()));
                 }
             }
+            drop(answers);
             Ok((sandboxes, containers, images, running))
         })?;
         let members = cgroup::running(host, &tasks)?;
@@ -205,7 +213,7 @@ impl Containers {
     /// any are left out. What the last scan found decides; what it did not find
     /// gets the key that it would have without a runtime that tells more.
     pub(super) fn of_processes(&self, host: &HostRoot, pids: &BTreeSet<u32>) -> BTreeMap<u32, String> {
-        let tasks = task_folders(&self.settings);
+        let tasks = cgroup::kept(host, &task_folders(&self.settings));
         // What follows reads files, and may hang: not with what all probes share.
         let keys = self.memory().keys.clone();
         let mut names = None;
