@@ -88,6 +88,7 @@ impl Sockets {
         memory.drop_passing(&mut rows, range, Instant::now());
         memory.find_holders(host, &rows)?;
         scan.warnings.extend(memory.warning(&rows));
+        memory.find_packages(host);
         let containers = self.containers.of_processes(host, &memory.processes.keys().copied().collect());
         for (pid, process) in &mut memory.processes {
             process.container = containers.get(pid).cloned();
@@ -187,6 +188,15 @@ impl Memory {
             }
         }
         Ok(())
+    }
+
+    /// Looks for the packages of all programs, which takes long, while it need not
+    /// be known yet which of them run in containers. What fails here fails again,
+    /// and is told, where the sockets get their packages.
+    fn find_packages(&mut self, host: &HostRoot) {
+        let executables = self.processes.values().map(|process| process.executable.clone());
+        let executables = executables.filter(|executable| !executable.is_empty()).collect();
+        let _ = self.packages.find(host, &executables);
     }
 
     /// Says of how many sockets the programs could not be seen, which takes the
