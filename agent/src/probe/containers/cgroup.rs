@@ -200,16 +200,16 @@ pub(super) fn running(host: &HostRoot, tasks: &[String]) -> Result<Vec<Member>, 
     let mut found: BTreeMap<String, Member> = BTreeMap::new();
     let tasks = kept(host, tasks);
     // What is not in a container's cgroup shares its cgroup with many.
-    let mut outside: HashSet<Vec<u8>> = HashSet::new();
+    let mut outside: HashSet<Box<[u8]>> = HashSet::new();
     for name in host.list("proc").map_err(ProbeError::read("proc"))? {
         let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
         // Gone meanwhile, or hidden.
         let Ok(file) = host.read(format!("proc/{pid}/cgroup"), MAX_FILE) else { continue };
-        if outside.contains(&file) {
+        if outside.contains(file.as_slice()) {
             continue;
         }
         let Some(placement) = placement(host, &file, &tasks)? else {
-            outside.insert(file);
+            outside.insert(file.into());
             continue;
         };
         let Some(started) = process::started(host, pid) else { continue };
