@@ -35,9 +35,12 @@ pub(super) fn write(out: &mut impl Write, mut assets: Vec<ScannedAsset>) -> Resu
     Ok(writeln!(out, "\n]")?)
 }
 
+/// Of one asset, so that the text need not be moved as it grows.
+const USUAL_BYTES: usize = 512;
+
 /// Objects, separated by commas.
 fn render(assets: Vec<ScannedAsset>) -> String {
-    let mut text = String::new();
+    let mut text = String::with_capacity(assets.len() * USUAL_BYTES);
     for asset in assets {
         if !text.is_empty() {
             text.push_str(",\n");
