@@ -2,20 +2,19 @@
 //! again changes nothing. What the broker refuses is a named problem, not a
 //! crash: a queue that exists with other arguments is consumed all the same.
 
-use std::fmt;
-
-use kit::queue::{HEARTBEAT_TTL_MILLIS, SHARDS, Topology};
+use kit::queue::{SHARDS, Topology};
 use lapin::{
     Channel, Connection, ErrorKind, ExchangeKind,
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     protocol::{AMQPErrorKind, AMQPSoftError},
-    types::{AMQPValue, FieldTable},
+    types::FieldTable,
 };
 
-use super::plan::{Binding, unwanted, wanted};
-
-/// Heartbeats beyond this push out the oldest: they are worth 45 s at most.
-const MAX_HEARTBEATS: i64 = 100_000;
+use super::{
+    arguments,
+    plan::{unwanted, wanted},
+    problems::Problem,
+};
 
 /// What is to be declared.
 #[derive(Clone, Debug)]
@@ -31,26 +30,31 @@ pub struct Wanted {
 /// What there is now.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Declared {
-    /// Event queues to consume: those wanted, and those left from a time when
-    /// more were wanted.
+    /// Event queues to consume: those wanted, and then those left over.
     pub event_queues: Vec<String>,
+    /// Of these, those left from a time when more were wanted.
+    pub left_over: Vec<String>,
     /// Whether the heartbeat queue can be consumed.
     pub heartbeats: bool,
     /// What is not as it should be.
     pub problems: Vec<Problem>,
 }
 
-/// An exchange or queue that is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    name: String,
-    reason: String,
+impl Declared {
+    /// Whether the same queues are to be consumed as with `other`.
+    pub fn same_queues(&self, other: &Self) -> bool {
+        self.event_queues == other.event_queues && self.heartbeats == other.heartbeats
+    }
 }
 
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.name, self.reason)
-    }
+/// What to do beside declaring and binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unbinding {
+    /// Shards that are bound to queues of another number of them are unbound:
+    /// some hundred requests.
+    Too,
+    /// They are not.
+    Not,
 }
 
 /// Declares everything. `version` is that of the broker.
@@ -61,37 +65,26 @@ pub async fn declare(
     connection: &Connection,
     version: &str,
     wanted: &Wanted,
+    unbinding: Unbinding,
 ) -> Result<Declared, lapin::Error> {
-    let mut declaring = Declaring {
-        scratch: Scratch::new(connection),
-        wanted,
-        delivery_limit: has_delivery_limit(version),
-        declared: Declared::default(),
-    };
+    let mut declaring =
+        Declaring { scratch: Scratch::new(connection), wanted, declared: Declared::default() };
+    declaring.declared.problems.extend(arguments::problem(version).map(|text| Problem::new("broker", text)));
     declaring.exchange(wanted.topology.exchange(), ExchangeKind::Topic).await?;
     // Agents bind their own queues to this one.
     declaring.exchange(wanted.topology.command_exchange(), ExchangeKind::Direct).await?;
     for index in 0..wanted.queues {
-        declaring.event_queue(index).await?;
+        declaring.event_queue(index, version).await?;
     }
     let existing = declaring.queues_left_over().await?;
     declaring.heartbeat_queue().await?;
-    declaring.bind(existing).await?;
+    declaring.bind(existing, unbinding).await?;
     Ok(declaring.declared)
-}
-
-/// RabbitMQ 4 gives up a message after 20 deliveries unless the limit is -1.
-/// 3.x has no limit unless one is given, takes -1 all the same (3.10 was seen to),
-/// and then gives up every message at its second delivery.
-fn has_delivery_limit(version: &str) -> bool {
-    let major = version.split('.').next().unwrap_or_default();
-    major.parse::<u32>().is_ok_and(|major| major >= 4)
 }
 
 struct Declaring<'a> {
     scratch: Scratch<'a>,
     wanted: &'a Wanted,
-    delivery_limit: bool,
     declared: Declared,
 }
 
@@ -108,24 +101,14 @@ impl Declaring<'_> {
         Ok(())
     }
 
-    async fn event_queue(&mut self, index: u8) -> Result<(), lapin::Error> {
+    async fn event_queue(&mut self, index: u8, version: &str) -> Result<(), lapin::Error> {
         let name = self.wanted.topology.event_queue(index);
-        let declared = self.scratch.declare(&name, self.event_arguments()).await;
+        let arguments = arguments::event_queue(version, self.wanted.queue_max_bytes);
+        let declared = self.scratch.declare(&name, arguments).await;
         if self.refusal(&name, declared)? || self.scratch.exists(&name).await? {
             self.declared.event_queues.push(name);
         }
         Ok(())
-    }
-
-    fn event_arguments(&self) -> FieldTable {
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-        arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
-        arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(self.wanted.queue_max_bytes));
-        if self.delivery_limit {
-            arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(-1));
-        }
-        arguments
     }
 
     /// Finds the queues beyond the wanted number; answers how many queues
@@ -136,55 +119,55 @@ impl Declaring<'_> {
             if !self.scratch.exists(&name).await? {
                 return Ok(index);
             }
-            tracing::info!(queue = name, "left from a larger number of queues, consumed and unbound");
-            self.declared.event_queues.push(name);
+            tracing::debug!(queue = name, "left from a larger number of queues, consumed and unbound");
+            self.declared.event_queues.push(name.clone());
+            self.declared.left_over.push(name);
         }
         Ok(SHARDS)
     }
 
     async fn heartbeat_queue(&mut self) -> Result<(), lapin::Error> {
         let name = self.wanted.topology.heartbeat_queue();
-        let mut arguments = FieldTable::default();
-        let ttl = i64::from(HEARTBEAT_TTL_MILLIS);
-        arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(ttl));
-        arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(MAX_HEARTBEATS));
-        arguments.insert("x-overflow".into(), AMQPValue::LongString("drop-head".into()));
-        let declared = self.scratch.declare(&name, arguments).await;
+        let declared = self.scratch.declare(&name, arguments::heartbeat_queue()).await;
         self.declared.heartbeats = self.refusal(&name, declared)? || self.scratch.exists(&name).await?;
         Ok(())
     }
 
     /// Binds what must be before it unbinds what must not: in between, a shard
     /// goes to two queues, which makes duplicates; the other way round it would
-    /// go to none.
-    async fn bind(&mut self, existing: u8) -> Result<(), lapin::Error> {
+    /// go to none. A binding that is refused is named, and the others of its
+    /// queue, which would be too, are left; then nothing is unbound.
+    async fn bind(&mut self, existing: u8, unbinding: Unbinding) -> Result<(), lapin::Error> {
         let topology = self.wanted.topology.clone();
-        let heartbeats = topology.heartbeat_queue();
+        let mut bound = true;
         if self.declared.heartbeats {
-            self.bind_one(&heartbeats, "heartbeat.#").await?;
+            bound &= self.bind_one(&topology.heartbeat_queue(), "heartbeat.#").await?;
         }
+        let mut refused = None;
         for binding in wanted(self.wanted.queues) {
             let queue = topology.event_queue(binding.queue);
-            if self.declared.event_queues.contains(&queue) && !self.bind_one(&queue, &binding.key()).await? {
-                return Ok(());
+            if refused == Some(binding.queue) || !self.declared.event_queues.contains(&queue) {
+                continue;
+            }
+            if !self.bind_one(&queue, &binding.key()).await? {
+                (bound, refused) = (false, Some(binding.queue));
             }
         }
-        for Binding { shard, queue } in unwanted(self.wanted.queues, existing) {
-            let name = topology.event_queue(queue);
+        if !bound || unbinding == Unbinding::Not {
+            return Ok(());
+        }
+        for binding in unwanted(self.wanted.queues, existing) {
+            let name = topology.event_queue(binding.queue);
             if !self.declared.event_queues.contains(&name) {
                 continue;
             }
-            let key = Binding { shard, queue }.key();
+            let key = binding.key();
             let channel = self.scratch.channel().await?;
+            let none = FieldTable::default();
             let unbound = channel
-                .queue_unbind(
-                    name.as_str().into(),
-                    topology.exchange().into(),
-                    key.into(),
-                    FieldTable::default(),
-                )
+                .queue_unbind(name.as_str().into(), topology.exchange().into(), key.as_str().into(), none)
                 .await;
-            if !self.refusal(&name, unbound)? {
+            if !self.refusal(&format!("{name} ({key})"), unbound)? {
                 return Ok(());
             }
         }
@@ -195,27 +178,20 @@ impl Declaring<'_> {
     async fn bind_one(&mut self, queue: &str, key: &str) -> Result<bool, lapin::Error> {
         let exchange = self.wanted.topology.exchange();
         let channel = self.scratch.channel().await?;
-        let bound = channel
-            .queue_bind(
-                queue.into(),
-                exchange.into(),
-                key.into(),
-                QueueBindOptions::default(),
-                FieldTable::default(),
-            )
-            .await;
-        self.refusal(queue, bound)
+        let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+        let bound = channel.queue_bind(queue.into(), exchange.into(), key.into(), options, none).await;
+        self.refusal(&format!("{queue} ({key})"), bound)
     }
 
     /// Answers whether it was done; a refusal becomes a problem.
     fn refusal(&mut self, name: &str, done: Result<(), lapin::Error>) -> Result<bool, lapin::Error> {
         match done {
             Ok(()) => Ok(true),
-            Err(error) if is_refusal(&error) => {
-                self.declared.problems.push(Problem { name: name.to_owned(), reason: error.to_string() });
+            Err(error) => {
+                let text = refusal(&error).ok_or_else(|| error.clone())?;
+                self.declared.problems.push(Problem::refused(name, &text));
                 Ok(false)
             }
-            Err(error) => Err(error),
         }
     }
 }
@@ -256,37 +232,25 @@ impl<'a> Scratch<'a> {
             Ok(_) => Ok(true),
             Err(error) if is_missing(&error) => Ok(false),
             // It may exist; that it cannot be looked at is told by its declaration.
-            Err(error) if is_refusal(&error) => Ok(false),
+            Err(error) if refusal(&error).is_some() => Ok(false),
             Err(error) => Err(error),
         }
     }
 }
 
-/// Whether the broker refuses one operation, rather than the connection failing.
-fn is_refusal(error: &lapin::Error) -> bool {
-    error.is_amqp_soft_error()
+/// What the broker says when it refuses one operation; `None` if the connection
+/// failed.
+pub fn refusal(error: &lapin::Error) -> Option<String> {
+    match error.kind() {
+        ErrorKind::ProtocolError(refusal) if error.is_amqp_soft_error() => {
+            Some(refusal.get_message().to_string())
+        }
+        _ => None,
+    }
 }
 
-fn is_missing(error: &lapin::Error) -> bool {
+/// Whether the broker has no such thing.
+pub fn is_missing(error: &lapin::Error) -> bool {
     let missing = AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND);
     matches!(error.kind(), ErrorKind::ProtocolError(error) if *error.kind() == missing)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_rabbitmq_4_and_later_has_a_delivery_limit_to_lift() {
-        for (version, limit) in [
-            ("3.10.8", false),
-            ("3.13.7", false),
-            ("4.0.0", true),
-            ("4.2.1-rc.1", true),
-            ("10.0", true),
-            ("?", false),
-        ] {
-            assert_eq!(has_delivery_limit(version), limit, "{version}");
-        }
-    }
 }
