@@ -124,8 +124,7 @@ pub async fn run(
     };
     let consuming = broker::supervise(checked.broker, parts, connected, stop.clone());
     let (sender, commands) = mpsc::channel(MAX_COMMANDS);
-    let publishing =
-        broker::publish_commands(checked.commands, topology, commands, observed, stop.clone());
+    let publishing = broker::publish_commands(checked.commands, topology, commands, observed, stop.clone());
     let following = processor.follow(status.collector(), sender, stop.clone());
     let probing = processor.keep_probing(stop.clone());
     let (grpc, admin, (), (), (), ()) = tokio::join!(grpc, admin, consuming, publishing, following, probing);

@@ -181,7 +181,9 @@ mod tests {
         assert_eq!(interval(None).unwrap(), DEFAULT_INTERVAL);
         assert_eq!(of(0, 500_000_000).unwrap(), Duration::from_millis(500));
         assert_eq!(of(60, 0).unwrap(), Duration::from_secs(60));
-        for (seconds, nanos) in [(0, 0), (0, 499_999_999), (60, 1), (-1, 0), (i64::MAX, 0), (1, -1_900_000_000)] {
+        for (seconds, nanos) in
+            [(0, 0), (0, 499_999_999), (60, 1), (-1, 0), (i64::MAX, 0), (1, -1_900_000_000)]
+        {
             let status = of(seconds, nanos).unwrap_err();
             assert_eq!(status.code(), Code::InvalidArgument, "{seconds} {nanos}");
             assert!(status.message().starts_with("interval: "), "{status:?}");

@@ -9,9 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use contracts::v1::{
-    CollectorState, CollectorStats, Consumption, IngestResult, QueueStats, TopologyProblem,
-};
+use contracts::v1::{CollectorState, CollectorStats, Consumption, IngestResult, QueueStats, TopologyProblem};
 use kit::time::unix_millis;
 use prost_types::Timestamp;
 

@@ -3,6 +3,8 @@
 use kit::queue::HEARTBEAT_TTL_MILLIS;
 use lapin::types::{AMQPValue, FieldTable};
 
+/// The argument for the type of a queue.
+pub const QUEUE_TYPE: &str = "x-queue-type";
 /// Heartbeats beyond this push out the oldest: they are worth 45 s at most.
 const MAX_HEARTBEATS: i64 = 100_000;
 /// The oldest version that AssetTrack is for: the first whose quorum queues
@@ -38,7 +40,7 @@ pub fn problem(version: &str) -> Option<String> {
 /// Of an event queue that takes `max_bytes`.
 pub fn event_queue(version: &str, max_bytes: i64) -> FieldTable {
     let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments.insert(QUEUE_TYPE.into(), AMQPValue::LongString("quorum".into()));
     arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
     arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(max_bytes));
     if has_delivery_limit(version) {
@@ -57,6 +59,20 @@ pub fn heartbeat_queue() -> FieldTable {
     arguments
 }
 
+/// The same arguments but one, which is to be as the broker has it: a value, or
+/// `none`.
+pub fn replaced(arguments: &FieldTable, argument: &str, found: &str) -> FieldTable {
+    let mut replaced = FieldTable::default();
+    for (name, value) in arguments.inner().iter().filter(|(name, _)| name.as_str() != argument) {
+        replaced.insert(name.clone(), value.clone());
+    }
+    if found != "none" {
+        let number = found.parse().map(AMQPValue::LongLongInt);
+        replaced.insert(argument.into(), number.unwrap_or_else(|_| AMQPValue::LongString(found.into())));
+    }
+    replaced
+}
+
 /// RabbitMQ 4 gives up a message after 20 deliveries unless the limit is -1.
 /// 3.x has no limit unless one is given, takes -1 all the same (3.10 was seen to),
 /// and then gives up every message at its second delivery.
@@ -67,6 +83,19 @@ fn has_delivery_limit(version: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_argument_is_replaced_by_what_was_found() {
+        let wanted = event_queue("3.10.8", 7);
+        let get = |table: &FieldTable, name: &str| table.inner().get(name).cloned();
+        let without = replaced(&wanted, "x-overflow", "none");
+        assert_eq!((without.inner().len(), get(&without, "x-overflow")), (2, None));
+        let smaller = replaced(&wanted, "x-max-length-bytes", "5");
+        assert_eq!(get(&smaller, "x-max-length-bytes"), Some(AMQPValue::LongLongInt(5)));
+        let other = replaced(&wanted, "x-dead-letter-exchange", "dlx");
+        assert_eq!(get(&other, "x-dead-letter-exchange"), Some(AMQPValue::LongString("dlx".into())));
+        assert_eq!(other.inner().len(), 4);
+    }
 
     #[test]
     fn arguments_follow_the_version() {

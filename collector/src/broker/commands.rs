@@ -167,9 +167,8 @@ impl Publisher {
         let confirmed = async {
             self.channel.basic_publish(exchange.into(), key.into(), options, &body, properties).await?.await
         };
-        let confirmation = tokio::time::timeout(CONFIRM_DEADLINE, confirmed)
-            .await
-            .map_err(|_| Failure::Unconfirmed)??;
+        let confirmation =
+            tokio::time::timeout(CONFIRM_DEADLINE, confirmed).await.map_err(|_| Failure::Unconfirmed)??;
         if !confirmation.is_ack() {
             return Ok("refused");
         }

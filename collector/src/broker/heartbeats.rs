@@ -37,8 +37,7 @@ pub async fn consume(
     stop: CancellationToken,
 ) -> Result<(), SessionError> {
     let mut decoder = Decoder::new(&parts.contract);
-    let Some((channel, mut consumer)) =
-        open_consumer(&connection, &queue, PREFETCH, &parts, &stop).await?
+    let Some((channel, mut consumer)) = open_consumer(&connection, &queue, PREFETCH, &parts, &stop).await?
     else {
         return Ok(());
     };

@@ -78,12 +78,7 @@ enum SessionError {
 
 /// Keeps a connection and consumes by it, until `shutdown`. `connected` is the
 /// condition that there is one.
-pub async fn supervise(
-    broker: Broker,
-    parts: Arc<Parts>,
-    connected: Condition,
-    shutdown: CancellationToken,
-) {
+pub async fn supervise(broker: Broker, parts: Arc<Parts>, connected: Condition, shutdown: CancellationToken) {
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
     while !shutdown.is_cancelled() {
         let began = Instant::now();

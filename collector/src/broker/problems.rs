@@ -23,7 +23,8 @@ pub struct Problem {
 impl Problem {
     /// What the broker refuses, in its words, or shorter where they are known.
     pub fn refused(subject: impl Into<String>, text: &str) -> Self {
-        Self::new(subject, difference(text).unwrap_or_else(|| text.to_owned()))
+        let differs = Difference::parse(text).map(|differs| differs.to_string());
+        Self::new(subject, differs.unwrap_or_else(|| text.to_owned()))
     }
 
     /// A problem of a subject.
@@ -80,10 +81,8 @@ impl Problems {
     /// All of them, as the contract tells it.
     pub fn told(&self) -> Vec<TopologyProblem> {
         let known = self.known();
-        let told = |one: &Problem| TopologyProblem {
-            subject: one.subject.clone(),
-            problem: one.problem.clone(),
-        };
+        let told =
+            |one: &Problem| TopologyProblem { subject: one.subject.clone(), problem: one.problem.clone() };
         known.values().flatten().map(told).collect()
     }
 
@@ -115,14 +114,33 @@ impl Problems {
     }
 }
 
-/// The argument that differs, what was wanted and what was found, from the
-/// text of PRECONDITION_FAILED (rabbit_misc:assert_args_equivalence1).
-fn difference(text: &str) -> Option<String> {
-    let (_, rest) = text.split_once("inequivalent arg '")?;
-    let (argument, rest) = rest.split_once('\'')?;
-    let (_, rest) = rest.split_once("received ")?;
-    let (wanted, found) = rest.split_once(" but current is ")?;
-    Some(format!("{argument}: wanted {}, found {}", value(wanted), value(found)))
+/// An argument that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Its name.
+    pub argument: String,
+    wanted: String,
+    /// What the broker has: a value, or `none`.
+    pub found: String,
+}
+
+impl Difference {
+    /// Reads the text of PRECONDITION_FAILED (RabbitMQ's
+    /// rabbit_misc:assert_args_equivalence1), which names the first one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (_, rest) = text.split_once("inequivalent arg '")?;
+        let (argument, rest) = rest.split_once('\'')?;
+        let (_, rest) = rest.split_once("received ")?;
+        let (wanted, found) = rest.split_once(" but current is ")?;
+        let [argument, wanted, found] = [argument, value(wanted), value(found)].map(str::to_owned);
+        Some(Self { argument, wanted, found })
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: wanted {}, found {}", self.argument, self.wanted, self.found)
+    }
 }
 
 /// `none`, `'5'`, `the value '5' of type 'long'` → the value.
@@ -163,18 +181,18 @@ mod tests {
             ),
             ("x-delivery-limit", "none", "'20'", "x-delivery-limit: wanted none, found 20"),
         ] {
-            assert_eq!(difference(&text(argument, wanted, found)).as_deref(), Some(expected));
+            let differs = Difference::parse(&text(argument, wanted, found)).unwrap();
+            assert_eq!(differs.to_string(), expected);
         }
         let other = "ACCESS_REFUSED - access to queue 'q' in vhost '/' refused for user 'u'";
-        assert_eq!(difference(other), None);
+        assert_eq!(Difference::parse(other), None);
         assert_eq!(Problem::refused("q", other).to_string(), format!("q: {other}"));
     }
 
     #[test]
     fn each_source_replaces_its_own_and_a_new_connection_all() {
         let readiness = Readiness::default();
-        let problems =
-            Problems::new(readiness.condition("topology"), Observed::new(&Metrics::default()));
+        let problems = Problems::new(readiness.condition("topology"), Observed::new(&Metrics::default()));
         assert_eq!(readiness.failing().len(), 1, "not looked yet");
         problems.begin(Vec::new());
         assert!(readiness.failing().is_empty());

@@ -13,8 +13,11 @@ use lapin::{
 use super::{
     arguments,
     plan::{unwanted, wanted},
-    problems::Problem,
+    problems::{Difference, Problem},
 };
+
+/// Most differences of a queue that are looked for.
+const MAX_DIFFERENCES: usize = 8;
 
 /// What is to be declared.
 #[derive(Clone, Debug)]
@@ -104,11 +107,36 @@ impl Declaring<'_> {
     async fn event_queue(&mut self, index: u8, version: &str) -> Result<(), lapin::Error> {
         let name = self.wanted.topology.event_queue(index);
         let arguments = arguments::event_queue(version, self.wanted.queue_max_bytes);
-        let declared = self.scratch.declare(&name, arguments).await;
-        if self.refusal(&name, declared)? || self.scratch.exists(&name).await? {
+        if self.queue(&name, arguments).await? || self.scratch.exists(&name).await? {
             self.declared.event_queues.push(name);
         }
         Ok(())
+    }
+
+    /// Declares a queue; answers whether it is as it should be. The broker names
+    /// one argument that differs: each is asked for with what was found, until
+    /// nothing differs, to name them all. Of the type nothing is asked, as it is
+    /// compared last. (Were the queue deleted meanwhile, it would come into being
+    /// as it was before, and be named still.)
+    async fn queue(&mut self, name: &str, mut arguments: FieldTable) -> Result<bool, lapin::Error> {
+        let mut differences: Vec<String> = Vec::new();
+        for _ in 0..MAX_DIFFERENCES {
+            let Err(error) = self.scratch.declare(name, arguments.clone()).await else { break };
+            let text = refusal(&error).ok_or(error)?;
+            let Some(differs) = Difference::parse(&text) else {
+                differences.push(text);
+                break;
+            };
+            differences.push(differs.to_string());
+            if !differs.argument.starts_with("x-") || differs.argument == arguments::QUEUE_TYPE {
+                break;
+            }
+            arguments = arguments::replaced(&arguments, &differs.argument, &differs.found);
+        }
+        if !differences.is_empty() {
+            self.declared.problems.push(Problem::new(name, differences.join(", ")));
+        }
+        Ok(differences.is_empty())
     }
 
     /// Finds the queues beyond the wanted number; answers how many queues
@@ -128,8 +156,8 @@ impl Declaring<'_> {
 
     async fn heartbeat_queue(&mut self) -> Result<(), lapin::Error> {
         let name = self.wanted.topology.heartbeat_queue();
-        let declared = self.scratch.declare(&name, arguments::heartbeat_queue()).await;
-        self.declared.heartbeats = self.refusal(&name, declared)? || self.scratch.exists(&name).await?;
+        let declared = self.queue(&name, arguments::heartbeat_queue()).await?;
+        self.declared.heartbeats = declared || self.scratch.exists(&name).await?;
         Ok(())
     }
 

@@ -91,9 +91,10 @@ impl Walker for Seen {
 
 fn path(descriptor: &MessageDescriptor, message: &impl Message, encoded: &mut Vec<u8>) -> String {
     encoded.clear();
-    let found = message.encode(encoded).ok().and_then(|()| {
-        in_message(&DynamicMessage::decode(descriptor.clone(), encoded.as_slice()).ok()?)
-    });
+    let found = message
+        .encode(encoded)
+        .ok()
+        .and_then(|()| in_message(&DynamicMessage::decode(descriptor.clone(), encoded.as_slice()).ok()?));
     found.unwrap_or_else(|| "some text".to_owned())
 }
 

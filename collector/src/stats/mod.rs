@@ -6,7 +6,9 @@ mod ring;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use contracts::v1::{DeadLetterCount, DeadLetterReason, EventBatch, IngestResult, NodeKindStats, TrafficStats, TrafficWindow};
+use contracts::v1::{
+    DeadLetterCount, DeadLetterReason, EventBatch, IngestResult, NodeKindStats, TrafficStats, TrafficWindow,
+};
 use uuid::Uuid;
 
 use node_kinds::NodeKinds;

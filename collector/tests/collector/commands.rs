@@ -43,8 +43,10 @@ impl Agent {
         let (exchange, bind) = (topology.command_exchange(), QueueBindOptions::default());
         channel.queue_bind(queue.as_str().into(), exchange.into(), key.into(), bind, none).await.unwrap();
         let options = BasicConsumeOptions { exclusive: true, ..Default::default() };
-        let consumer =
-            channel.basic_consume(queue.into(), "agent".into(), options, FieldTable::default()).await.unwrap();
+        let consumer = channel
+            .basic_consume(queue.into(), "agent".into(), options, FieldTable::default())
+            .await
+            .unwrap();
         Self { _connection: connection, _channel: channel, consumer }
     }
 
@@ -62,8 +64,7 @@ fn command(number: u128, seconds: Option<i64>) -> AgentCommand {
         schema_version: SCHEMA_VERSION,
         command_id: Uuid::now_v7().to_string(),
         node_uid: node(number).to_string(),
-        expire_time: seconds
-            .map(|seconds| prost_types::Timestamp { seconds: now.seconds + seconds, ..now }),
+        expire_time: seconds.map(|seconds| prost_types::Timestamp { seconds: now.seconds + seconds, ..now }),
         command: Some(Command::Rescan(RescanCommand { kinds: vec![AssetKind::Package.into()] })),
     }
 }

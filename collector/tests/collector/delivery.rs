@@ -145,7 +145,8 @@ async fn an_answer_from_before_the_channel_went_acknowledges_nothing_on_the_next
     first.notify_one();
     // Had the answer counted, the queue would be empty now and stay so.
     publisher.batch(&batch(2, 1, 1)).await;
-    wait_until(DEADLINE, "another message held", async || collector.stats().await.in_flight_messages == 2).await;
+    wait_until(DEADLINE, "another message held", async || collector.stats().await.in_flight_messages == 2)
+        .await;
     collector.stop().await;
     wait_until(DEADLINE, "both back", async || publisher.depth(1).await == 2).await;
     second.notify_waiters();

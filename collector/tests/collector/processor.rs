@@ -74,6 +74,7 @@ pub struct Processor(Arc<Mutex<Seen>>);
 /// A server that runs.
 pub struct Running {
     pub address: SocketAddr,
+    processor: Processor,
     stop: CancellationToken,
     served: JoinHandle<()>,
 }
@@ -119,7 +120,7 @@ impl Processor {
             // Calls that hang are cut off: that is no failure of the test.
             let _ = serving.await;
         });
-        Running { address, stop, served }
+        Running { address, processor: self.clone(), stop, served }
     }
 }
 
@@ -131,6 +132,8 @@ impl Running {
     /// Ends it; the port is free afterwards.
     pub async fn stop(self) -> SocketAddr {
         self.stop.cancel();
+        // Streams end with their process.
+        self.processor.seen().streams.clear();
         self.served.await.unwrap();
         self.address
     }

@@ -1,9 +1,7 @@
 //! Whatever can never be applied arrives with its reason, its body as it came
 //! and what came along; nothing of it is lost, and nothing comes twice.
 
-use contracts::v1::{
-    CollectorState, DeadLetterReason, EventBatch, RejectedMessage, queue_message::Content,
-};
+use contracts::v1::{CollectorState, DeadLetterReason, EventBatch, RejectedMessage, queue_message::Content};
 use kit::queue::{HEADER_NODE, HEADER_SEQUENCE, HEADER_STREAM, batch_key};
 use lapin::BasicProperties;
 use prost::Message;
