@@ -12,7 +12,7 @@ use lapin::{
 
 use super::{
     arguments,
-    plan::{unwanted, wanted},
+    plan::{Binding, unwanted, wanted},
     problems::{Difference, Problem},
 };
 
@@ -48,6 +48,12 @@ impl Declared {
     pub fn same_queues(&self, other: &Self) -> bool {
         self.event_queues == other.event_queues && self.heartbeats == other.heartbeats
     }
+}
+
+#[derive(Clone, Copy)]
+enum Verb {
+    Bind,
+    Unbind,
 }
 
 /// What to do beside declaring and binding.
@@ -163,52 +169,56 @@ impl Declaring<'_> {
 
     /// Binds what must be before it unbinds what must not: in between, a shard
     /// goes to two queues, which makes duplicates; the other way round it would
-    /// go to none. A binding that is refused is named, and the others of its
-    /// queue, which would be too, are left; then nothing is unbound.
+    /// go to none. If one is refused nothing is unbound.
     async fn bind(&mut self, existing: u8, unbinding: Unbinding) -> Result<(), lapin::Error> {
         let topology = self.wanted.topology.clone();
         let mut bound = true;
         if self.declared.heartbeats {
-            bound &= self.bind_one(&topology.heartbeat_queue(), "heartbeat.#").await?;
+            let keys = vec!["heartbeat.#".to_owned()];
+            bound &= self.all_of(&topology.heartbeat_queue(), keys, Verb::Bind).await?;
         }
-        let mut refused = None;
-        for binding in wanted(self.wanted.queues) {
-            let queue = topology.event_queue(binding.queue);
-            if refused == Some(binding.queue) || !self.declared.event_queues.contains(&queue) {
-                continue;
-            }
-            if !self.bind_one(&queue, &binding.key()).await? {
-                (bound, refused) = (false, Some(binding.queue));
-            }
+        for (index, queue) in self.consumed_of(self.wanted.queues) {
+            let of = wanted(self.wanted.queues).into_iter().filter(|binding| binding.queue == index);
+            bound &= self.all_of(&queue, of.map(Binding::key).collect(), Verb::Bind).await?;
         }
         if !bound || unbinding == Unbinding::Not {
             return Ok(());
         }
-        for binding in unwanted(self.wanted.queues, existing) {
-            let name = topology.event_queue(binding.queue);
-            if !self.declared.event_queues.contains(&name) {
-                continue;
-            }
-            let key = binding.key();
-            let channel = self.scratch.channel().await?;
-            let none = FieldTable::default();
-            let unbound = channel
-                .queue_unbind(name.as_str().into(), topology.exchange().into(), key.as_str().into(), none)
-                .await;
-            if !self.refusal(&format!("{name} ({key})"), unbound)? {
-                return Ok(());
-            }
+        for (index, queue) in self.consumed_of(existing) {
+            let all = unwanted(self.wanted.queues, existing);
+            let of = all.into_iter().filter(|binding| binding.queue == index);
+            self.all_of(&queue, of.map(Binding::key).collect(), Verb::Unbind).await?;
         }
         Ok(())
     }
 
-    /// Answers whether the broker did it.
-    async fn bind_one(&mut self, queue: &str, key: &str) -> Result<bool, lapin::Error> {
+    /// Of the first `count` event queues those that are there.
+    fn consumed_of(&self, count: u8) -> Vec<(u8, String)> {
+        let named = (0..count).map(|index| (index, self.wanted.topology.event_queue(index)));
+        named.filter(|(_, name)| self.declared.event_queues.contains(name)).collect()
+    }
+
+    /// Binds or unbinds a queue by all these keys, without waiting for one before
+    /// the next is asked for; answers whether the broker did it. The first
+    /// refusal closes the channel and stands for all.
+    async fn all_of(&mut self, queue: &str, keys: Vec<String>, verb: Verb) -> Result<bool, lapin::Error> {
         let exchange = self.wanted.topology.exchange();
         let channel = self.scratch.channel().await?;
-        let (options, none) = (QueueBindOptions::default(), FieldTable::default());
-        let bound = channel.queue_bind(queue.into(), exchange.into(), key.into(), options, none).await;
-        self.refusal(&format!("{queue} ({key})"), bound)
+        let asked = keys.iter().map(async |key| {
+            let (queue, exchange, none) = (queue.into(), exchange.as_str().into(), FieldTable::default());
+            match verb {
+                Verb::Bind => {
+                    let options = QueueBindOptions::default();
+                    channel.queue_bind(queue, exchange, key.as_str().into(), options, none).await
+                }
+                Verb::Unbind => channel.queue_unbind(queue, exchange, key.as_str().into(), none).await,
+            }
+        });
+        let answers = futures::future::join_all(asked).await;
+        match keys.iter().zip(answers).find(|(_, answer)| answer.is_err()) {
+            None => Ok(true),
+            Some((key, refused)) => self.refusal(&format!("{queue} ({key})"), refused),
+        }
     }
 
     /// Answers whether it was done; a refusal becomes a problem.

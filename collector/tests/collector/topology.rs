@@ -147,7 +147,9 @@ async fn a_queue_that_another_consumes_alone_is_named_and_the_others_go_on() {
     let alone = BasicConsumeOptions { exclusive: true, ..Default::default() };
     channel.basic_qos(1, BasicQosOptions::default()).await.unwrap();
     let tag = "alone";
-    channel.basic_consume(taken.as_str().into(), tag.into(), alone, FieldTable::default()).await.unwrap();
+    // It consumes for as long as it is kept.
+    let consuming = channel.basic_consume(taken.as_str().into(), tag.into(), alone, FieldTable::default());
+    let consumer = consuming.await.unwrap();
 
     let collector = Collector::start(&url, &namespace, &running.url(), &["--queues", "2"]).await;
     wait_until(DEADLINE, "the problem", async || {
@@ -163,6 +165,7 @@ async fn a_queue_that_another_consumes_alone_is_named_and_the_others_go_on() {
     assert_eq!(collector.metric("broker_connections_total").await, 1);
 
     channel.basic_cancel(tag.into(), BasicCancelOptions::default()).await.unwrap();
+    drop(consumer);
     wait_until(LOOKED_AGAIN, "ready", async || collector.ready().await.0 == 200).await;
     collector.stop().await;
 }
