@@ -81,7 +81,8 @@ async fn a_command_reaches_its_agent_and_no_other_and_what_nobody_can_obey_vanis
     let collector = Collector::start(&url, &namespace, &running.url(), &["--queues", "1"]).await;
     collector.wait_for_state(CollectorState::Consuming).await;
     wait_until(DEADLINE, "the stream", async || processor.streams() == 1).await;
-    assert_eq!(processor.seen().followers[0], collector.stats().await.collector);
+    let name = collector.stats().await.collector;
+    assert_eq!(processor.seen().followers[0], name);
     assert_eq!(collector.metric("command_stream").await, 1);
     let (mut one, mut two) = (Agent::connect(&namespace, 1).await, Agent::connect(&namespace, 2).await);
     // The connection for commands may still be on its way.

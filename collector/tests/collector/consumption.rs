@@ -58,7 +58,7 @@ async fn a_pause_stops_all_collectors_and_ends_what_is_under_way() {
         let idle = async || collector.stats().await.in_flight_messages == 0;
         wait_until(DEADLINE, "nothing in flight", idle).await;
     }
-    assert_eq!(committed(&processor), [under_way.clone()]);
+    assert_eq!(committed(&processor), std::slice::from_ref(&under_way));
     assert_eq!(publisher.depth(2).await, 0, "it was acknowledged");
 
     let mut sent: Vec<_> = (0..20).map(|n| batch(n, 2, 2)).collect();
@@ -157,7 +157,7 @@ async fn a_watch_tells_now_and_at_its_interval_until_the_shutdown() {
     // A watch does not hold up the shutdown.
     tokio::time::timeout(DEADLINE, collector.stop()).await.expect("it ends");
     while let Some(stats) = next().await.unwrap() {
-        assert_eq!(stats.collector.is_empty(), false);
+        assert!(!stats.collector.is_empty());
     }
 }
 

@@ -107,7 +107,7 @@ async fn each_kind_of_bad_message_arrives_whole_with_its_reason() {
         assert_eq!(found.headers[HEADER_NODE], node(1).to_string(), "{number}");
         assert_eq!(found.headers[HEADER_STREAM], batch(1, 1, 0).stream, "{number}");
         assert_eq!(found.headers["routing_key"], case.key, "{number}");
-        let encoding = case.properties.content_encoding().as_ref().map(|encoding| encoding.to_string());
+        let encoding = case.properties.content_encoding().as_ref().map(ToString::to_string);
         assert_eq!(found.headers.get("content-encoding"), encoding.as_ref(), "{number}");
     }
     let counts = collector.stats().await.dead_letters;

@@ -1,8 +1,11 @@
 //! Several collectors and a changing number of queues, while events flow.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use contracts::v1::{CollectorState, EventBatch};
@@ -13,6 +16,10 @@ use crate::{
     processor::Processor,
     published::{Publisher, batch},
 };
+
+/// Longest until bindings that two collectors undid for each other are there
+/// again: they look each 30 s.
+const LOOKED_AGAIN: Duration = Duration::from_secs(90);
 
 /// Publishes batch after batch, one of each of 64 nodes in turn, until told to
 /// stop; answers all of them.
@@ -51,8 +58,9 @@ async fn two_collectors_go_from_two_queues_to_four_to_one_under_load_and_nothing
             let before = processor.seen().committed.len();
             collectors.remove(0).stop().await;
             collectors.push(start(queues).await);
+            // All 64 shards are bound again, at the latest after the next look.
             let more = async || processor.seen().committed.len() >= before + 128;
-            wait_until(DEADLINE, "events that flow", more).await;
+            wait_until(LOOKED_AGAIN, "events that flow", more).await;
         }
     }
     stop.store(true, Ordering::Relaxed);
