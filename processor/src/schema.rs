@@ -17,8 +17,6 @@ diesel::table! {
         compare_time -> Nullable<Timestamptz>,
         compare_stream -> Nullable<Uuid>,
         compare_sequence -> Nullable<BigInt>,
-        compared -> Nullable<Bytea>,
-        reported -> Nullable<Bytea>,
         new_stream_time -> Nullable<Timestamptz>,
         new_stream_count -> Integer,
         retire_time -> Nullable<Timestamptz>,

@@ -27,15 +27,24 @@ ALTER TABLE node
     ADD COLUMN compare_time timestamptz,
     ADD COLUMN compare_stream uuid,
     ADD COLUMN compare_sequence bigint,
-    -- assettrack.v1.Heartbeat, of which only the digests are set: those compared …
-    ADD COLUMN compared bytea,
-    -- … and those of the newest heartbeat, if that could not be compared.
-    ADD COLUMN reported bytea,
     -- When a new stream was last asked for, and how often since none was needed.
     ADD COLUMN new_stream_time timestamptz,
     ADD COLUMN new_stream_count integer NOT NULL DEFAULT 0,
     -- When a person said that it will not return.
     ADD COLUMN retire_time timestamptz;
+
+-- Each heartbeat writes a row of `node`, so there is room to do it in its page.
+ALTER TABLE node SET (fillfactor = 70);
+
+-- What agents told, as assettrack.v1.Heartbeat of which only the digests are
+-- set. Apart from `node`, as heartbeats are many and seldom tell anything new.
+CREATE TABLE node_digests (
+    node_uid uuid PRIMARY KEY REFERENCES node,
+    -- What was compared last …
+    compared bytea,
+    -- … and what the newest heartbeat tells, if that could not be compared.
+    reported bytea
+);
 
 -- Kinds on nodes that the newest comparison did not find complete. Written only
 -- when that changes: a fleet of which all is recorded has none.

@@ -15,7 +15,8 @@ use crate::{
     store::{
         command::{self, NewCommand},
         completeness::{
-            HeardRow, current_streams, delete_gaps, digests, gaps, lock_in_txn, save_gaps, waived,
+            HeardRow, ToldRow, current_streams, delete_gaps, digests, encode, gaps, lock_in_txn, save_gaps,
+            save_told, told, waived,
         },
         heartbeat::{Beat, Heard, add_contact, insert_new_in_txn, save_in_txn},
     },
@@ -69,6 +70,7 @@ async fn record_in_txn(
     let known: HashMap<Uuid, HeardRow> =
         lock_in_txn(connection, &uids).await?.into_iter().map(|row| (row.uid, row)).collect();
     let streams = current_streams(connection, &uids).await?;
+    let mut told_before = told(connection, &uids).await?;
 
     let mut counts = Counts::default();
     let mut commands: Vec<NewCommand> = Vec::new();
@@ -93,10 +95,30 @@ async fn record_in_txn(
         }
         heard.push(one);
     }
-    compare_all(connection, now, &heard, &known, &mut commands, &mut counts).await?;
+    compare_all(connection, now, &heard, (&known, &told_before), &mut commands, &mut counts).await?;
     save_in_txn(connection, &heard).await?;
+    save_told(connection, &new_told(&heard, &mut told_before)).await?;
     command::insert(connection, &commands).await?;
     Ok(counts)
+}
+
+/// What agents tell that they did not tell before.
+fn new_told(heard: &[Heard<'_>], before: &mut HashMap<Uuid, ToldRow>) -> Vec<ToldRow> {
+    let mut new = Vec::new();
+    for heard in heard {
+        let node_uid = heard.beat.uid;
+        let before = before.remove(&node_uid).unwrap_or_else(|| ToldRow { node_uid, ..ToldRow::default() });
+        let digests = Some(encode(&heard.beat.digests));
+        let now = if heard.compared {
+            ToldRow { node_uid, compared: digests, reported: None }
+        } else {
+            ToldRow { reported: digests, ..before.clone() }
+        };
+        if now != before {
+            new.push(now);
+        }
+    }
+    new
 }
 
 /// Asks for a new stream if the agent went back in its own, which it cannot
@@ -130,7 +152,7 @@ async fn compare_all(
     connection: &mut AsyncPgConnection,
     now: DateTime<Utc>,
     heard: &[Heard<'_>],
-    known: &HashMap<Uuid, HeardRow>,
+    (known, told): (&HashMap<Uuid, HeardRow>, &HashMap<Uuid, ToldRow>),
     commands: &mut Vec<NewCommand>,
     counts: &mut Counts,
 ) -> QueryResult<()> {
@@ -153,7 +175,7 @@ async fn compare_all(
         let beat = heard.beat;
         let recorded = Recorded {
             digests: recorded_digests.remove(&beat.uid).unwrap_or_default(),
-            compared: known.get(&beat.uid).and_then(HeardRow::comparison),
+            compared: known.get(&beat.uid).and_then(|row| row.comparison(told_digests(told, beat.uid))),
             gaps: recorded_gaps.remove(&beat.uid).unwrap_or_default(),
             waived: recorded_waived.remove(&beat.uid).unwrap_or_default(),
         };
@@ -183,4 +205,8 @@ async fn compare_all(
     }
     save_gaps(connection, &changed).await?;
     delete_gaps(connection, &closed).await
+}
+
+fn told_digests(told: &HashMap<Uuid, ToldRow>, node: Uuid) -> Option<&[u8]> {
+    told.get(&node)?.compared.as_deref()
 }

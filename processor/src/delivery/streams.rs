@@ -158,7 +158,7 @@ impl CommandStreams {
             let polled = self.poll().await;
             match &polled {
                 Err(failure) if !failing => {
-                    tracing::error!(error = %failure, "commands cannot be looked for")
+                    tracing::error!(error = %failure, "commands cannot be looked for");
                 }
                 Ok(()) if failing => tracing::info!("commands can be looked for again"),
                 _ => {}

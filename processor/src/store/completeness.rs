@@ -31,8 +31,6 @@ pub struct HeardRow {
     pub compare_stream: Option<Uuid>,
     #[diesel(sql_type = Nullable<BigInt>)]
     pub compare_sequence: Option<i64>,
-    #[diesel(sql_type = Nullable<Bytea>)]
-    pub compared: Option<Vec<u8>>,
     #[diesel(sql_type = Nullable<Timestamptz>)]
     pub new_stream_time: Option<DateTime<Utc>>,
     #[diesel(sql_type = Integer)]
@@ -40,9 +38,9 @@ pub struct HeardRow {
 }
 
 impl HeardRow {
-    /// The newest comparison.
-    pub fn comparison(&self) -> Option<Compared> {
-        comparison(self.compare_time, self.compare_stream, self.compare_sequence, self.compared.as_deref())
+    /// The newest comparison, of these digests.
+    pub fn comparison(&self, compared: Option<&[u8]>) -> Option<Compared> {
+        comparison(self.compare_time, self.compare_stream, self.compare_sequence, compared)
     }
 }
 
@@ -88,12 +86,58 @@ pub fn decode(encoded: &[u8]) -> Digests {
 /// The query fails.
 pub async fn lock_in_txn(connection: &mut AsyncPgConnection, nodes: &[Uuid]) -> QueryResult<Vec<HeardRow>> {
     let query = Sql::new(
-        "SELECT uid, heartbeat_time, compare_time, compare_stream, compare_sequence, compared, \
+        "SELECT uid, heartbeat_time, compare_time, compare_stream, compare_sequence, \
          new_stream_time, new_stream_count FROM node WHERE uid = ANY(",
     )
     .bind(Bind::Uuids(nodes.to_vec()))
     .text(") ORDER BY uid FOR UPDATE");
     load(connection, query).await
+}
+
+/// What a node's agent told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, QueryableByName)]
+#[allow(missing_docs)]
+pub struct ToldRow {
+    #[diesel(sql_type = Uid)]
+    pub node_uid: Uuid,
+    /// The digests compared last, encoded.
+    #[diesel(sql_type = Nullable<Bytea>)]
+    pub compared: Option<Vec<u8>>,
+    /// Those of the newest heartbeat, if they could not be.
+    #[diesel(sql_type = Nullable<Bytea>)]
+    pub reported: Option<Vec<u8>>,
+}
+
+/// What the agents of nodes told.
+///
+/// # Errors
+/// The query fails.
+pub async fn told(connection: &mut AsyncPgConnection, nodes: &[Uuid]) -> QueryResult<HashMap<Uuid, ToldRow>> {
+    let query = Sql::new("SELECT node_uid, compared, reported FROM node_digests WHERE node_uid = ANY(")
+        .bind(Bind::Uuids(nodes.to_vec()))
+        .text(")");
+    let rows: Vec<ToldRow> = load(connection, query).await?;
+    Ok(rows.into_iter().map(|row| (row.node_uid, row)).collect())
+}
+
+/// Writes what agents told, where that is new.
+///
+/// # Errors
+/// The statement fails.
+pub async fn save_told(connection: &mut AsyncPgConnection, told: &[ToldRow]) -> QueryResult<()> {
+    if told.is_empty() {
+        return Ok(());
+    }
+    let upsert = Sql::new("INSERT INTO node_digests (node_uid, compared, reported) SELECT * FROM unnest(")
+        .binds([
+            Bind::Uuids(told.iter().map(|row| row.node_uid).collect()),
+            Bind::ByteStrings(told.iter().map(|row| row.compared.clone()).collect()),
+            Bind::ByteStrings(told.iter().map(|row| row.reported.clone()).collect()),
+        ])
+        .text(
+            ") ON CONFLICT (node_uid) DO UPDATE SET compared = excluded.compared, reported = excluded.reported",
+        );
+    execute(connection, upsert).await.map(drop)
 }
 
 #[derive(QueryableByName)]

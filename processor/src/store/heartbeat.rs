@@ -6,10 +6,7 @@ use diesel::{QueryResult, QueryableByName, sql_types::Timestamptz};
 use diesel_async::AsyncPgConnection;
 use uuid::Uuid;
 
-use super::{
-    completeness::encode,
-    sql::{Bind, Sql, execute, load},
-};
+use super::sql::{Bind, Sql, execute, load};
 use crate::domain::completeness::Digests;
 
 /// A heartbeat, checked.
@@ -104,8 +101,6 @@ pub async fn save_in_txn(connection: &mut AsyncPgConnection, heard: &[Heard<'_>]
          compare_time = CASE WHEN is_compared THEN beat.time ELSE compare_time END, \
          compare_stream = CASE WHEN is_compared THEN beat.stream ELSE compare_stream END, \
          compare_sequence = CASE WHEN is_compared THEN beat.last_sequence ELSE compare_sequence END, \
-         compared = CASE WHEN is_compared THEN digests ELSE compared END, \
-         reported = CASE WHEN is_compared THEN NULL ELSE digests END, \
          new_stream_time = beat.new_stream_time, new_stream_count = beat.new_stream_count, \
          retire_time = CASE WHEN beat.time > retire_time THEN NULL ELSE retire_time END FROM unnest(",
     )
@@ -121,13 +116,12 @@ pub async fn save_in_txn(connection: &mut AsyncPgConnection, heard: &[Heard<'_>]
         Bind::Times(heard.iter().map(|heard| Some(heard.time)).collect()),
         Bind::Bools(beats().map(|beat| beat.identity_conflict).collect()),
         Bind::Bools(heard.iter().map(|heard| heard.compared).collect()),
-        Bind::ByteStrings(beats().map(|beat| Some(encode(&beat.digests))).collect()),
         Bind::Times(heard.iter().map(|heard| heard.new_stream_time).collect()),
         Bind::Integers(heard.iter().map(|heard| heard.new_stream_count).collect()),
     ])
     .text(
         ") AS beat (uid, cluster, display_name, stream, agent_version, interval, last_sequence, \
-         outbox_batches, time, identity_conflict, is_compared, digests, new_stream_time, new_stream_count) \
+         outbox_batches, time, identity_conflict, is_compared, new_stream_time, new_stream_count) \
          WHERE node.uid = beat.uid",
     );
     execute(connection, update).await.map(drop)

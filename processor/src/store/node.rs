@@ -67,13 +67,13 @@ impl NodeRow {
     }
 }
 
-const SELECT: &str = "SELECT node.*, \
+const SELECT: &str = "SELECT node.*, compared, reported, \
      coalesce((SELECT upper(part) - 1 FROM node_stream, unnest(received) AS part \
          WHERE node_stream.node_uid = node.uid AND node_stream.stream = node.stream AND lower(part) = 1), 0) \
          AS received_sequence, \
      coalesce((SELECT sum(count) FROM node_kind WHERE node_kind.node_uid = node.uid), 0)::bigint \
          AS active_assets \
-     FROM node ";
+     FROM node LEFT JOIN node_digests ON node_digests.node_uid = node.uid ";
 
 /// Reads one node.
 ///

@@ -154,9 +154,10 @@ pub async fn finish_in_txn(
     let statements = [
         Sql::new("UPDATE node_kind SET count = 0, sum = 0 WHERE node_uid = ").bind(Bind::Uuid(node)),
         Sql::new("DELETE FROM kind_gap WHERE node_uid = ").bind(Bind::Uuid(node)),
+        Sql::new("DELETE FROM node_digests WHERE node_uid = ").bind(Bind::Uuid(node)),
         Sql::new(
             "UPDATE node SET compare_time = NULL, compare_stream = NULL, compare_sequence = NULL, \
-             compared = NULL, reported = NULL, retire_time = coalesce(retire_time, ",
+             retire_time = coalesce(retire_time, ",
         )
         .bind(Bind::Time(Some(now)))
         .text(") WHERE uid = ")
