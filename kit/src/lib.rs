@@ -9,6 +9,7 @@ pub mod amqp;
 pub mod digest;
 pub mod grpc;
 pub mod identity;
+pub mod json;
 pub mod metrics;
 pub mod queue;
 pub mod readiness;
