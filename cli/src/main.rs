@@ -1,5 +1,5 @@
-//! `assettrack`: the operator's tool. It reads through the gateway and keeps
-//! nothing.
+//! `assettrack`: the operator's tool. It reads and asks through the gateway and
+//! keeps nothing.
 //!
 //! Exit status: 0, also if the reader of the output goes away; 1 with one line
 //! on stderr if the call failed; 64 if it was told wrong.

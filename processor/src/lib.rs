@@ -6,10 +6,12 @@
 
 mod api;
 pub mod config;
+pub mod delivery;
 pub mod domain;
 pub mod ingest;
 mod run;
 mod schema;
 pub mod store;
+mod timestamp;
 
 pub use run::{Error, run};

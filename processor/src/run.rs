@@ -14,9 +14,14 @@ use tokio::net::TcpListener;
 use crate::{
     api::{Api, routes},
     config::Config,
+    delivery::{
+        DeliveryMetrics, measure,
+        streams::{CommandStreams, Patience},
+    },
     domain::{changes::Descriptors, page_token::PageTokens},
     ingest::{Ingest, IngestMetrics},
     store::{
+        command::delete_expired,
         node::clock_and_contact,
         pool::{self, DatabaseError, Pool},
         signing_key, upkeep,
@@ -29,6 +34,8 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(3600);
 /// Connections for what collectors deliver.
 const INGEST_CONNECTIONS: usize = 4;
+/// Connections for what collectors are told: a poll, and a stream that opens.
+const COMMAND_CONNECTIONS: usize = 2;
 /// Days for which the log has partitions ahead.
 const PARTITION_DAYS: i32 = 7;
 
@@ -80,15 +87,20 @@ pub async fn run(
     let ingest_pool = pool::pool(&url, INGEST_CONNECTIONS)?;
     let ingest = Ingest::new(ingest_pool.clone(), descriptors.clone(), IngestMetrics::register(&metrics));
     let api = Api::new(pool.clone(), PageTokens::new(key), descriptors);
+    let delivery = DeliveryMetrics::register(&metrics);
+    let commands = pool::pool(&url, COMMAND_CONNECTIONS)?;
+    let streams = CommandStreams::new(commands, delivery.clone(), Patience::default());
+    let hand_out = tokio::spawn(streams.clone().run(shutdown.clone()));
+    let measure = tokio::spawn(measure(pool.clone(), delivery.clone(), shutdown.clone()));
     let watch = tokio::spawn(watch_database(pool.clone(), database, shutdown.clone()));
     let keep = tokio::spawn(keep_partitions(pool, shutdown.clone()));
     tracing::info!(address = %grpc.local_addr()?, "processor is up");
     let grace = config.common.shutdown_grace();
-    let served =
-        kit::grpc::serve(grpc, routes(api, ingest, ingest_pool), readiness, grace, shutdown.clone()).await;
+    let routes = routes(api, ingest, ingest_pool, streams, delivery);
+    let served = kit::grpc::serve(grpc, routes, readiness, grace, shutdown.clone()).await;
 
     shutdown.cancel();
-    for task in [watch, keep] {
+    for task in [watch, keep, hand_out, measure] {
         if let Err(died) = task.await {
             tracing::error!(error = %died, "a background task ended");
         }
@@ -142,7 +154,7 @@ async fn watch_database(pool: Pool, condition: Condition, shutdown: Cancellation
     }
 }
 
-/// Keeps partitions ahead of the clock.
+/// Keeps partitions ahead of the clock, and commands that nobody takes few.
 async fn keep_partitions(pool: Pool, shutdown: CancellationToken) {
     loop {
         tokio::select! {
@@ -150,6 +162,18 @@ async fn keep_partitions(pool: Pool, shutdown: CancellationToken) {
             () = shutdown.cancelled() => return,
         }
         create_partitions(&pool).await;
+        delete_expired_commands(&pool).await;
+    }
+}
+
+async fn delete_expired_commands(pool: &Pool) {
+    match pool.get().await {
+        Ok(mut connection) => {
+            if let Err(error) = delete_expired(&mut connection).await {
+                tracing::error!(%error, "cannot delete expired commands");
+            }
+        }
+        Err(error) => tracing::error!(%error, "cannot delete expired commands"),
     }
 }
 

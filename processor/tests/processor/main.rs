@@ -4,6 +4,8 @@
 
 mod assets;
 mod bad_input;
+mod completeness;
+mod delivery;
 mod events;
 mod images;
 mod ingest;

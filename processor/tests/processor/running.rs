@@ -1,6 +1,6 @@
 //! A processor that runs in the test, and batches as an agent would make them.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use clap::Parser;
 use contracts::v1::{
@@ -21,13 +21,19 @@ use uuid::Uuid;
 pub struct Running {
     pub channel: Channel,
     pub database: Database,
-    shutdown: CancellationToken,
+    replica: Replica,
+}
+
+/// One of the processors on a database.
+pub struct Replica {
+    pub channel: Channel,
+    pub admin: SocketAddr,
+    pub shutdown: CancellationToken,
     task: JoinHandle<Result<(), processor::Error>>,
 }
 
-impl Running {
-    pub async fn start() -> Self {
-        let database = Database::create().await;
+impl Replica {
+    async fn start(database: &Database) -> Self {
         let (grpc, admin) = (testkit::listener().await, testkit::listener().await);
         let address = grpc.local_addr().unwrap();
         let admin_address = admin.local_addr().unwrap();
@@ -40,7 +46,34 @@ impl Running {
         })
         .await;
         let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-        Self { channel, database, shutdown, task }
+        Self { channel, admin: admin_address, shutdown, task }
+    }
+
+    /// Stops it, and sees that it ends well.
+    pub async fn stop(self) {
+        drop(self.channel);
+        self.shutdown.cancel();
+        tokio::time::timeout(Duration::from_secs(30), self.task).await.unwrap().unwrap().unwrap();
+    }
+}
+
+impl Running {
+    pub async fn start() -> Self {
+        let database = Database::create().await;
+        let replica = Replica::start(&database).await;
+        Self { channel: replica.channel.clone(), database, replica }
+    }
+
+    /// Another processor on the same database.
+    pub async fn another(&self) -> Replica {
+        Replica::start(&self.database).await
+    }
+
+    /// A figure of its metrics; 0 if it is not there.
+    pub async fn metric(&self, line: &str) -> f64 {
+        let (_, text) = testkit::http_get(self.replica.admin, "/metrics").await.unwrap();
+        let value = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().unwrap())
     }
 
     pub fn assets(&self) -> AssetServiceClient<Channel> {
@@ -77,8 +110,7 @@ impl Running {
     /// Stops it, and sees that it ends well.
     pub async fn stop(self) {
         drop(self.channel);
-        self.shutdown.cancel();
-        tokio::time::timeout(Duration::from_secs(30), self.task).await.unwrap().unwrap().unwrap();
+        self.replica.stop().await;
     }
 }
 
