@@ -7,9 +7,11 @@
 mod api;
 pub mod config;
 pub mod domain;
+mod duty;
 pub mod ingest;
 mod run;
 mod schema;
 pub mod store;
+mod verify;
 
 pub use run::{Error, run};

@@ -15,6 +15,7 @@ use crate::{
     api::{Api, routes},
     config::Config,
     domain::{changes::Descriptors, page_token::PageTokens},
+    duty::{Duties, DutyMetrics, PARTITION_DAYS},
     ingest::{Ingest, IngestMetrics},
     store::{
         node::clock_and_contact,
@@ -26,11 +27,8 @@ use crate::{
 /// How long the database may take to come up at the start.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
-const UPKEEP_INTERVAL: Duration = Duration::from_secs(3600);
 /// Connections for what collectors deliver.
 const INGEST_CONNECTIONS: usize = 4;
-/// Days for which the log has partitions ahead.
-const PARTITION_DAYS: i32 = 7;
 
 /// Why the processor ended.
 #[derive(Debug, thiserror::Error)]
@@ -79,16 +77,23 @@ pub async fn run(
     // Connections of its own: slow searches must not hold up what arrives.
     let ingest_pool = pool::pool(&url, INGEST_CONNECTIONS)?;
     let ingest = Ingest::new(ingest_pool.clone(), descriptors.clone(), IngestMetrics::register(&metrics));
+    let duties = Duties {
+        url,
+        descriptors: descriptors.clone(),
+        retention_days: config.retention_days,
+        scrub_interval: config.scrub_interval(),
+        metrics: DutyMetrics::register(&metrics),
+    };
     let api = Api::new(pool.clone(), PageTokens::new(key), descriptors);
-    let watch = tokio::spawn(watch_database(pool.clone(), database, shutdown.clone()));
-    let keep = tokio::spawn(keep_partitions(pool, shutdown.clone()));
+    let watch = tokio::spawn(watch_database(pool, database, shutdown.clone()));
+    let duties = tokio::spawn(duties.run(shutdown.clone()));
     tracing::info!(address = %grpc.local_addr()?, "processor is up");
     let grace = config.common.shutdown_grace();
     let served =
         kit::grpc::serve(grpc, routes(api, ingest, ingest_pool), readiness, grace, shutdown.clone()).await;
 
     shutdown.cancel();
-    for task in [watch, keep] {
+    for task in [watch, duties] {
         if let Err(died) = task.await {
             tracing::error!(error = %died, "a background task ended");
         }
@@ -139,17 +144,6 @@ async fn watch_database(pool: Pool, condition: Condition, shutdown: Cancellation
             Err(PoolError::Timeout(deadpool::managed::TimeoutType::Wait)) => {}
             Err(error) => condition.fails(error.to_string()),
         }
-    }
-}
-
-/// Keeps partitions ahead of the clock.
-async fn keep_partitions(pool: Pool, shutdown: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(UPKEEP_INTERVAL) => {}
-            () = shutdown.cancelled() => return,
-        }
-        create_partitions(&pool).await;
     }
 }
 

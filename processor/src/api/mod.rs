@@ -8,6 +8,7 @@ mod event;
 mod health;
 mod image;
 mod ingest;
+mod integrity;
 mod node;
 mod overview;
 mod request;
@@ -18,7 +19,8 @@ use std::sync::Arc;
 use contracts::v1::{
     asset_service_server::AssetServiceServer, event_service_server::EventServiceServer,
     image_service_server::ImageServiceServer, ingest_service_server::IngestServiceServer,
-    node_service_server::NodeServiceServer, overview_service_server::OverviewServiceServer,
+    integrity_service_server::IntegrityServiceServer, node_service_server::NodeServiceServer,
+    overview_service_server::OverviewServiceServer,
 };
 use kit::grpc::{MAX_MESSAGE_BYTES, Routes};
 use tonic::Status;
@@ -56,6 +58,7 @@ impl Api {
 pub fn routes(api: Api, ingest: Ingest, ingest_pool: Pool) -> Routes {
     let overview = OverviewApi::new(api.clone());
     let ingest = ingest::IngestApi::new(Api { pool: ingest_pool, ..api.clone() }, ingest);
+    let integrity = integrity::IntegrityApi::new(api.clone());
     // Answers are bounded too. A page of 1,000 assets is well below a megabyte,
     // unless people wrote long notes on most of them.
     let assets = AssetServiceServer::new(api.clone());
@@ -75,5 +78,10 @@ pub fn routes(api: Api, ingest: Ingest, ingest_pool: Pool) -> Routes {
         images.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES),
     )
     .add_service(OverviewServiceServer::new(overview))
+    .add_service(
+        IntegrityServiceServer::new(integrity)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_ANSWER_BYTES),
+    )
     .add_service(IngestServiceServer::new(ingest).max_decoding_message_size(MAX_MESSAGE_BYTES * 2))
 }

@@ -5,7 +5,11 @@
 mod assets;
 mod bad_input;
 mod events;
+mod history;
 mod images;
 mod ingest;
+mod integrity;
 mod kinds;
+mod retention;
 mod running;
+mod scrub;
