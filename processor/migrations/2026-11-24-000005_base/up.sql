@@ -90,7 +90,7 @@ $$;
 -- How far the scrub's round over the nodes is, so that it goes on after a
 -- change of the replica. One row.
 CREATE TABLE scrub_round (
-    only boolean PRIMARY KEY DEFAULT true CHECK (only),
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
     -- Nodes up to this one are done; NULL before the first and after the last.
     after_node uuid,
     begin_time timestamptz NOT NULL,

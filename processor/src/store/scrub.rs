@@ -163,7 +163,7 @@ pub async fn round(connection: &mut AsyncPgConnection) -> QueryResult<Option<Rou
 /// # Errors
 /// The statement fails.
 pub async fn begin_round(connection: &mut AsyncPgConnection) -> QueryResult<()> {
-    let upsert = "INSERT INTO scrub_round (begin_time) VALUES (clock_timestamp()) ON CONFLICT (only) \
+    let upsert = "INSERT INTO scrub_round (begin_time) VALUES (clock_timestamp()) ON CONFLICT (one) \
          DO UPDATE SET after_node = NULL, begin_time = excluded.begin_time, end_time = NULL";
     execute(connection, Sql::new(upsert)).await.map(drop)
 }

@@ -216,7 +216,7 @@ async fn a_caller_that_goes_away_ends_the_work() {
     client.batch_execute("BEGIN; LOCK TABLE asset_base IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let waiting = async || {
         let query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
-             AND wait_event_type = 'Lock' AND query LIKE 'LOCK TABLE asset_event%'";
+             AND wait_event_type = 'Lock' AND application_name = ''";
         client.query_one(query, &[]).await.unwrap().get::<_, i64>(0)
     };
     let request = || VerifyInventoryRequest::default();

@@ -27,6 +27,7 @@ async fn age(client: &Client, days: i32, partition: bool) {
     }
     let shift = format!(
         "UPDATE asset_event SET record_time = record_time - interval '{days} days'; \
+         UPDATE asset_base SET record_time = record_time - interval '{days} days'; \
          UPDATE asset SET update_time = update_time - interval '{days} days', \
          delete_time = delete_time - interval '{days} days'"
     );
