@@ -50,6 +50,17 @@ pub enum Command {
     ImageSearch(ImageSearchArguments),
     /// Shows the system at a glance.
     Overview,
+    /// Folds the log again and compares it with the inventory. Exit status: 0 if
+    /// nothing differs, 1 if something does, 2 if it could not be told.
+    Verify(VerifyArguments),
+}
+
+/// For `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArguments {
+    /// Verify one node alone: `nodes/{uuid}`, or the UUID alone.
+    #[arg(long)]
+    pub node: Option<String>,
 }
 
 /// For `assets`.

@@ -19,6 +19,7 @@ use crate::{
     fields, follow,
     gateway::{Gateway, MAX_PAGE_BYTES, pages},
     output::Output,
+    verify,
 };
 
 /// Does what the command says.
@@ -39,6 +40,7 @@ pub async fn run<W: Write>(
         Command::ImagePackages(arguments) => image_packages(arguments, gateway, output).await,
         Command::ImageSearch(arguments) => image_search(arguments, gateway, output).await,
         Command::Overview => overview(gateway, output).await,
+        Command::Verify(arguments) => verify::verify(arguments, gateway, output).await,
     }
 }
 
