@@ -62,6 +62,17 @@ pub enum Command {
     /// with `--output json` as one object. Ends with status 1 if anything is not
     /// confirmed by the broker.
     Simulate(Box<assettrack_cli::simulate::Settings>),
+    /// Folds the log again and compares it with the inventory. Exit status: 0 if
+    /// nothing differs, 1 if something does, 2 if it could not be told.
+    Verify(VerifyArguments),
+}
+
+/// For `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArguments {
+    /// Verify one node alone: `nodes/{uuid}`, or the UUID alone.
+    #[arg(long)]
+    pub node: Option<String>,
 }
 
 /// For `assets`.

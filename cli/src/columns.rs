@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use contracts::v1::{
-    Asset, AssetKind, AssetRevision, AssetState, CollectorState, Completeness, Event, EventType,
-    ImageContentSource, ImagePackage, Lifecycle, ManagedFields, Node, NodeHealth, PackageDetails,
+    Asset, AssetKind, AssetRevision, AssetState, CollectorState, Completeness, Difference, DifferenceType,
+    Event, EventType, ImageContentSource, ImagePackage, Lifecycle, ManagedFields, Node, NodeHealth,
+    PackageDetails,
 };
 
 use crate::{
@@ -60,6 +61,11 @@ fn lifecycle(number: i32) -> String {
 fn image_source(number: i32) -> String {
     let source = ImageContentSource::try_from(number).ok();
     word(source.map(|source| source.as_str_name()), "IMAGE_CONTENT_SOURCE_", number)
+}
+
+fn difference_type(number: i32) -> String {
+    let difference = DifferenceType::try_from(number).ok();
+    word(difference.map(|difference| difference.as_str_name()), "DIFFERENCE_TYPE_", number)
 }
 
 /// What is seldom true stands out if nothing is said otherwise.
@@ -195,6 +201,18 @@ impl Row for ImagePackage {
             shown("source", |found, _| image_source(found.source)),
             more("manager", |found, _| of(found, |package| &package.manager)),
             more("license", |found, _| of(found, |package| &package.license)),
+        ]
+    }
+}
+
+impl Row for Difference {
+    fn columns() -> Vec<Column<Self>> {
+        vec![
+            shown("type", |difference, _| difference_type(difference.r#type)),
+            shown("kind", |difference, _| kind(difference.kind)),
+            shown("node", |difference, _| difference.node.clone()),
+            shown("asset", |difference, _| difference.asset.clone()),
+            shown("detail", |difference, _| difference.detail.clone()),
         ]
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     fields, follow,
     gateway::{Gateway, MAX_PAGE_BYTES, pages},
     output::Output,
+    verify,
 };
 
 /// Does what the command says.
@@ -44,6 +45,7 @@ pub async fn run<W: Write>(
         Command::Overview => overview(gateway, output).await,
         // Told apart in `main`: there is no gateway to it.
         Command::Simulate(_) => Ok(()),
+        Command::Verify(arguments) => verify::verify(arguments, gateway, output).await,
     }
 }
 

@@ -1,11 +1,11 @@
-//! Why the tool ends with exit status 1, as one line for people.
+//! Why the tool does not end with exit status 0, as one line for people.
 
 use std::{error::Error, fmt, io};
 
 use tonic::Status;
 use tonic_types::StatusExt;
 
-use crate::cell;
+use crate::{args::Command, cell};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,9 @@ pub enum Failure {
         /// ID under which the call stands in the logs.
         request_id: String,
     },
+    /// The record is not what its log says.
+    #[error("{0} differences")]
+    Differs(u64),
     /// The answer could not be written out.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -49,7 +52,7 @@ impl Failure {
         match self {
             Self::Away { .. } => true,
             Self::Refused { status, .. } => kit::grpc::is_transient(status),
-            Self::Output(_) | Self::Unshowable(_) => false,
+            Self::Differs(_) | Self::Output(_) | Self::Unshowable(_) => false,
         }
     }
 
@@ -58,9 +61,22 @@ impl Failure {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
+    /// Exit status. Verifying answers a question, as diff(1) does: there 1 is an
+    /// answer.
+    pub fn exit_status(&self, command: &Command) -> u8 {
+        match (self, command) {
+            (Self::Differs(_), _) => 1,
+            (_, Command::Verify(_)) => 2,
+            _ => 1,
+        }
+    }
+
     /// The one line for stderr.
     pub fn line(&self) -> String {
-        format!("error: {}", cell::escaped(&self.to_string()))
+        match self {
+            Self::Differs(_) => self.to_string(),
+            _ => format!("error: {}", cell::escaped(&self.to_string())),
+        }
     }
 }
 

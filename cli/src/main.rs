@@ -2,7 +2,8 @@
 //! keeps nothing.
 //!
 //! Exit status: 0, also if the reader of the output goes away; 1 with one line
-//! on stderr if the call failed; 64 if it was told wrong.
+//! on stderr if the call failed; 64 if it was told wrong. Of `verify` 1 says that
+//! something differs, and 2 that the call failed.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod args;
@@ -16,6 +17,7 @@ mod gateway;
 mod output;
 mod simulation;
 mod table;
+mod verify;
 
 use std::{
     io::{IsTerminal, Write},
@@ -42,7 +44,7 @@ fn main() -> ExitCode {
         Err(failure) => {
             // Nothing is left to tell it to if stderr is gone too.
             let _ = writeln!(std::io::stderr(), "{}", failure.line());
-            ExitCode::FAILURE
+            ExitCode::from(failure.exit_status(&arguments.command))
         }
     }
 }

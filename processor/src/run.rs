@@ -19,6 +19,7 @@ use crate::{
         streams::{CommandStreams, Patience},
     },
     domain::{changes::Descriptors, page_token::PageTokens},
+    duty::{Duties, DutyMetrics, PARTITION_DAYS},
     ingest::{Ingest, IngestMetrics},
     store::{
         command::delete_expired,
@@ -31,13 +32,11 @@ use crate::{
 /// How long the database may take to come up at the start.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
-const UPKEEP_INTERVAL: Duration = Duration::from_secs(3600);
 /// Connections for what collectors deliver.
 const INGEST_CONNECTIONS: usize = 4;
 /// Connections for what collectors are told: a poll, and a stream that opens.
 const COMMAND_CONNECTIONS: usize = 2;
-/// Days for which the log has partitions ahead.
-const PARTITION_DAYS: i32 = 7;
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Why the processor ended.
 #[derive(Debug, thiserror::Error)]
@@ -86,21 +85,29 @@ pub async fn run(
     // Connections of its own: slow searches must not hold up what arrives.
     let ingest_pool = pool::pool(&url, INGEST_CONNECTIONS)?;
     let ingest = Ingest::new(ingest_pool.clone(), descriptors.clone(), IngestMetrics::register(&metrics));
+    let commands = pool::pool(&url, COMMAND_CONNECTIONS)?;
+    let duties = Duties {
+        url,
+        descriptors: descriptors.clone(),
+        retention_days: config.retention_days,
+        scrub_interval: config.scrub_interval(),
+        metrics: DutyMetrics::register(&metrics),
+    };
     let api = Api::new(pool.clone(), PageTokens::new(key), descriptors);
     let delivery = DeliveryMetrics::register(&metrics);
-    let commands = pool::pool(&url, COMMAND_CONNECTIONS)?;
     let streams = CommandStreams::new(commands, delivery.clone(), Patience::default());
     let hand_out = tokio::spawn(streams.clone().run(shutdown.clone()));
     let measure = tokio::spawn(measure(pool.clone(), delivery.clone(), shutdown.clone()));
     let watch = tokio::spawn(watch_database(pool.clone(), database, shutdown.clone()));
-    let keep = tokio::spawn(keep_partitions(pool, shutdown.clone()));
+    let keep = tokio::spawn(keep_commands(pool, shutdown.clone()));
+    let duties = tokio::spawn(duties.run(shutdown.clone()));
     tracing::info!(address = %grpc.local_addr()?, "processor is up");
     let grace = config.common.shutdown_grace();
     let routes = routes(api, ingest, ingest_pool, streams, delivery);
     let served = kit::grpc::serve(grpc, routes, readiness, grace, shutdown.clone()).await;
 
     shutdown.cancel();
-    for task in [watch, keep, hand_out, measure] {
+    for task in [watch, keep, hand_out, measure, duties] {
         if let Err(died) = task.await {
             tracing::error!(error = %died, "a background task ended");
         }
@@ -154,26 +161,21 @@ async fn watch_database(pool: Pool, condition: Condition, shutdown: Cancellation
     }
 }
 
-/// Keeps partitions ahead of the clock, and commands that nobody takes few.
-async fn keep_partitions(pool: Pool, shutdown: CancellationToken) {
+/// Keeps commands that nobody takes few.
+async fn keep_commands(pool: Pool, shutdown: CancellationToken) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(UPKEEP_INTERVAL) => {}
             () = shutdown.cancelled() => return,
         }
-        create_partitions(&pool).await;
-        delete_expired_commands(&pool).await;
-    }
-}
-
-async fn delete_expired_commands(pool: &Pool) {
-    match pool.get().await {
-        Ok(mut connection) => {
-            if let Err(error) = delete_expired(&mut connection).await {
-                tracing::error!(%error, "cannot delete expired commands");
+        match pool.get().await {
+            Ok(mut connection) => {
+                if let Err(error) = delete_expired(&mut connection).await {
+                    tracing::error!(%error, "cannot delete expired commands");
+                }
             }
+            Err(error) => tracing::error!(%error, "cannot delete expired commands"),
         }
-        Err(error) => tracing::error!(%error, "cannot delete expired commands"),
     }
 }
 

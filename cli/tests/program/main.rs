@@ -204,6 +204,45 @@ async fn what_fails_is_one_line_and_a_status() {
 }
 
 #[tokio::test]
+async fn verifying_tells_by_its_exit_status() {
+    let url = serve(inventory()).await;
+    let equal = run(&url, &["verify"]).await;
+    assert_eq!((equal.code, equal.out.as_str()), (Some(0), ""));
+    assert_eq!(equal.err, "verified 10 of 20 assets, 0 of 1 nodes\nverified 20 of 20 assets, 1 of 1 nodes\n");
+
+    let differs = run(&url, &["verify", "--node", "1"]).await;
+    assert_eq!(differs.code, Some(1));
+    assert_eq!(
+        differs.out,
+        "TYPE           KIND     NODE     ASSET     DETAIL\n\
+         ALTERED_ASSET  PACKAGE  nodes/1  assets/1  revision: is 7, should be 3\n\
+         WRONG_DIGEST   PACKAGE  nodes/1            digest: \\u{1b}[2J\n"
+    );
+    assert!(
+        differs.err.ends_with("verified 20 of 20 assets, 1 of 1 nodes\n2 differences\n"),
+        "{}",
+        differs.err
+    );
+    let json = run(&url, &["verify", "--node", "nodes/1", "--output", "json"]).await;
+    let first: serde_json::Value = serde_json::from_str(json.out.lines().next().unwrap()).unwrap();
+    assert_eq!((json.code, json.out.lines().count()), (Some(1), 2));
+    assert_eq!(first["type"], "DIFFERENCE_TYPE_ALTERED_ASSET");
+    assert_eq!(first["asset"], "assets/1");
+
+    for (node, line) in [
+        ("2", format!("error: no answer from the gateway at {url}: the answer ended before its end")),
+        ("3", "error: gone (request ".to_owned()),
+        ("4", "error: nodes/4 does not exist (request ".to_owned()),
+    ] {
+        let failed = run(&url, &["verify", "--node", node]).await;
+        let last = failed.err.lines().last().unwrap();
+        assert_eq!(failed.code, Some(2), "{node}: {}", failed.err);
+        assert!(last.starts_with(&line), "{node}: {}", failed.err);
+    }
+    assert_eq!(run(&url, &["verify", "--nodes", "1"]).await.code, Some(64));
+}
+
+#[tokio::test]
 async fn a_reader_that_goes_away_is_no_fault() {
     let assets: Vec<_> = (0..5000).map(|number| asset(number, "x")).collect();
     let url = serve(Inventory { assets: assets.into(), ..Inventory::default() }).await;

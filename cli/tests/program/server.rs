@@ -6,7 +6,7 @@ use std::{
 };
 
 use contracts::v1::{asset_service_server::*, event_service_server::*, image_service_server::*};
-use contracts::v1::{node_service_server::*, overview_service_server::*, *};
+use contracts::v1::{integrity_service_server::*, node_service_server::*, overview_service_server::*, *};
 use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 
@@ -212,6 +212,51 @@ impl NodeService for Inventory {
 }
 
 #[tonic::async_trait]
+impl IntegrityService for Inventory {
+    type VerifyInventoryStream =
+        tokio_stream::Iter<std::vec::IntoIter<Result<VerifyInventoryResponse, Status>>>;
+    async fn verify_inventory(
+        &self,
+        request: Request<VerifyInventoryRequest>,
+    ) -> Result<Response<Self::VerifyInventoryStream>, Status> {
+        assert!(!request.metadata().contains_key("grpc-timeout"), "it takes as long as it takes");
+        let answer = |verified_assets, differences: &[Difference], done| {
+            Ok(VerifyInventoryResponse {
+                verified_assets,
+                total_assets: 20,
+                verified_nodes: i64::from(done),
+                total_nodes: 1,
+                differences: differences.to_vec(),
+                done,
+            })
+        };
+        let altered = Difference {
+            r#type: DifferenceType::AlteredAsset.into(),
+            node: "nodes/1".into(),
+            kind: AssetKind::Package.into(),
+            asset: "assets/1".into(),
+            detail: "revision: is 7, should be 3".into(),
+        };
+        let digest = Difference {
+            r#type: DifferenceType::WrongDigest.into(),
+            asset: String::new(),
+            detail: "digest: \u{1b}[2J".into(),
+            ..altered.clone()
+        };
+        let answers = match request.into_inner().node.as_str() {
+            "nodes/1" => {
+                vec![answer(5, &[altered], false), answer(6, &[], false), answer(20, &[digest], true)]
+            }
+            "nodes/2" => vec![answer(5, &[], false)],
+            "nodes/3" => vec![answer(5, &[altered], false), Err(Status::unavailable("gone"))],
+            "" => vec![answer(10, &[], false), answer(20, &[], true)],
+            other => return Err(kit::status::not_found("Node", other)),
+        };
+        Ok(Response::new(tokio_stream::iter(answers)))
+    }
+}
+
+#[tonic::async_trait]
 impl OverviewService for Inventory {
     async fn get_overview(&self, _: Request<GetOverviewRequest>) -> Result<Response<Overview>, Status> {
         let kind = AssetKind::Disk.into();
@@ -241,6 +286,7 @@ pub async fn serve(inventory: Inventory) -> String {
         .add_service(AssetServiceServer::new(inventory.clone()))
         .add_service(EventServiceServer::new(inventory.clone()))
         .add_service(ImageServiceServer::new(inventory.clone()))
+        .add_service(IntegrityServiceServer::new(inventory.clone()))
         .add_service(NodeServiceServer::new(inventory.clone()))
         .add_service(OverviewServiceServer::new(inventory))
         .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));

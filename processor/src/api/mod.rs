@@ -8,6 +8,7 @@ mod event;
 mod health;
 mod image;
 mod ingest;
+mod integrity;
 mod node;
 mod node_act;
 mod overview;
@@ -19,7 +20,8 @@ use std::sync::Arc;
 use contracts::v1::{
     asset_service_server::AssetServiceServer, event_service_server::EventServiceServer,
     image_service_server::ImageServiceServer, ingest_service_server::IngestServiceServer,
-    node_service_server::NodeServiceServer, overview_service_server::OverviewServiceServer,
+    integrity_service_server::IntegrityServiceServer, node_service_server::NodeServiceServer,
+    overview_service_server::OverviewServiceServer,
 };
 use kit::grpc::{MAX_MESSAGE_BYTES, Routes};
 use tonic::Status;
@@ -65,6 +67,7 @@ pub fn routes(
     let overview = OverviewApi::new(api.clone());
     let ingest_api = Api { pool: ingest_pool, ..api.clone() };
     let ingest = ingest::IngestApi::new(ingest_api, ingest, streams, metrics);
+    let integrity = integrity::IntegrityApi::new(api.clone());
     // Answers are bounded too. A page of 1,000 assets is well below a megabyte,
     // unless people wrote long notes on most of them.
     let assets = AssetServiceServer::new(api.clone());
@@ -84,5 +87,10 @@ pub fn routes(
         images.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES),
     )
     .add_service(OverviewServiceServer::new(overview))
+    .add_service(
+        IntegrityServiceServer::new(integrity)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_ANSWER_BYTES),
+    )
     .add_service(IngestServiceServer::new(ingest).max_decoding_message_size(MAX_MESSAGE_BYTES * 2))
 }

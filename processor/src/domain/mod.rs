@@ -8,3 +8,4 @@ pub mod fold;
 pub mod image;
 pub mod managed;
 pub mod page_token;
+pub mod refold;
