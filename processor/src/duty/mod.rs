@@ -17,6 +17,8 @@ use seat::Seat;
 
 /// Before the next attempt after a failure.
 const RETRY: Duration = Duration::from_secs(2);
+/// After the seat was lost: others look for it more often.
+const STAND_BACK: Duration = Duration::from_secs(5);
 /// Connections of duties look for a client that is gone while a statement runs.
 const SESSION: &str = "SET application_name = 'assettrack-duty'; SET client_connection_check_interval = '2s'";
 
@@ -108,6 +110,8 @@ impl Duties {
                     };
                     self.metrics.seat.set(0);
                     tracing::warn!(%why, "this replica has the background duties no more");
+                    // Whose connection was fine shall have them now.
+                    tokio::time::sleep(STAND_BACK).await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot stand for the background duties");
