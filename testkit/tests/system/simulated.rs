@@ -14,7 +14,10 @@ use kit::{
     queue::{Topology, command_key},
     shutdown::CancellationToken,
 };
-use lapin::{BasicProperties, options::BasicPublishOptions};
+use lapin::{
+    BasicProperties,
+    options::{BasicPublishOptions, ConfirmSelectOptions},
+};
 use prost::Message;
 use testkit::{Database, Seed, Service, amqp_url, free_address, namespace, wait_for, wait_until};
 use uuid::Uuid;
@@ -184,6 +187,8 @@ async fn simulated_agents_obey_commands() {
     let connection = broker.connect().await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     let topology = Topology::new(&pipeline.namespace);
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    // Answers whether there is a queue to take it.
     let send = async |node: Uuid, command: Command| {
         let command = AgentCommand {
             schema_version: 1,
@@ -193,26 +198,21 @@ async fn simulated_agents_obey_commands() {
             command: Some(command),
         };
         let (exchange, key) = (topology.command_exchange(), command_key(node));
-        let (options, body) = (BasicPublishOptions::default(), command.encode_to_vec());
+        let (options, body) =
+            (BasicPublishOptions { mandatory: true, ..Default::default() }, command.encode_to_vec());
         let properties = BasicProperties::default();
-        channel.basic_publish(exchange.into(), key.into(), options, &body, properties).await.unwrap();
+        let publishing = channel.basic_publish(exchange.into(), key.into(), options, &body, properties);
+        publishing.await.unwrap().await.unwrap().take_message().is_none()
     };
     let streams = async |node: Uuid| {
         let query = "SELECT count(*) FROM node_stream WHERE node_uid = $1::text::uuid";
         database.query_one(query, &[&node.to_string()]).await.unwrap().get::<_, i64>(0)
     };
-    // Sent again until it is obeyed: the queue may not be declared yet.
-    wait_until(DEADLINE, "a new stream of the first node", async || {
-        send(nodes[0], Command::NewStream(NewStreamCommand {})).await;
-        tokio::time::timeout(Duration::from_secs(2), async {
-            while streams(nodes[0]).await < 2 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        })
-        .await
-        .is_ok()
+    wait_until(DEADLINE, "a queue of the first node's commands", async || {
+        send(nodes[0], Command::NewStream(NewStreamCommand {})).await
     })
     .await;
+    wait_until(DEADLINE, "a new stream of the first node", async || streams(nodes[0]).await == 2).await;
     assert_eq!(streams(nodes[1]).await, 1, "the other node was told nothing");
     // What is altered behind the agent's back comes right with a listing.
     database
@@ -221,7 +221,7 @@ async fn simulated_agents_obey_commands() {
         .unwrap();
     let kinds = vec![AssetKind::Package.into()];
     for node in nodes {
-        send(node, Command::Resync(ResyncCommand { kinds: kinds.clone() })).await;
+        assert!(send(node, Command::Resync(ResyncCommand { kinds: kinds.clone() })).await);
     }
     wait_until(DEADLINE, "the listing", async || {
         count(&pipeline, "SELECT count(*) FROM asset WHERE display_name = 'altered' AND state = 1").await == 0
