@@ -62,12 +62,27 @@ impl Fleet {
         let expect = self.directory.join("expect.json");
         let mut simulate = self.command();
         simulate.args(["--heartbeat-seconds", "0", "--expect"]).arg(&expect);
-        if mix != Mix::Fresh {
-            simulate.args(["--after-rounds", "0", "--rounds", &self.rounds().to_string()]);
-        }
+        self.go_on(mix, &mut simulate);
         let report = command::output(&mut simulate)?;
         let expected = fs::read_to_string(&expect).on("read", &expect)?;
         Filled::read(&report, &expected).ok_or_else(|| wrong("understand what the simulator says"))
+    }
+
+    /// Writes to a file what [`Self::fill`] would publish.
+    pub fn record(&self, mix: Mix, interrupt: &Interrupt) -> Result<PathBuf, Error> {
+        interrupt.check()?;
+        let file = self.directory.join(format!("recorded-{mix:?}"));
+        let mut simulate = self.command();
+        simulate.arg("--record").arg(&file);
+        self.go_on(mix, &mut simulate);
+        command::output(&mut simulate)?;
+        Ok(file)
+    }
+
+    fn go_on(&self, mix: Mix, simulate: &mut Command) {
+        if mix != Mix::Fresh {
+            simulate.args(["--after-rounds", "0", "--rounds", &self.rounds().to_string()]);
+        }
     }
 
     /// Lives for so many seconds with so many changes a second on each node, as a

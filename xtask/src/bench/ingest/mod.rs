@@ -1,14 +1,14 @@
 //! From full queues to committed and acknowledged: ours beside a consumer of the
 //! usual kind, on the same broker, database and batches.
 //!
-//! Queues are filled while nobody consumes, and then drained. The pure SQL limit of
-//! the same work belongs beside these figures once the processor has a program that
-//! replays it.
+//! Queues are filled while nobody consumes, and then drained. Beside it stands what
+//! PostgreSQL does with the same batches when nothing but SQL is to be done.
 
 mod database;
 mod drain;
 mod fleet;
 mod latency;
+mod limit;
 mod rival;
 
 use std::{
@@ -44,6 +44,8 @@ use rival::Rival;
 
 /// The bars.
 const TIMES_FASTER: f64 = 1.5;
+const OF_LIMIT: f64 = 0.6;
+const LIMIT: f64 = 50_000.0;
 const COLLECTOR_MB: f64 = 40.0;
 const PROCESSOR_MB: f64 = 80.0;
 const PUBLISHED: f64 = 150_000.0;
@@ -60,6 +62,7 @@ const MB: f64 = 1e6;
 const PROCESSOR: &str = "processor";
 const COLLECTOR: &str = "collector-1";
 const RIVAL: &str = "amqplib + pg";
+const REPLAY: &str = "replayed SQL";
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +134,7 @@ pub fn measure(
     let rival = progress.part("the rival's packages", || Rival::install(checkout, interrupt))?;
     let packages = ["assettrack-collector", "assettrack-processor", "assettrack-cli"];
     progress.part("build as shipped", || build::release(checkout, &packages, interrupt))?;
+    progress.part("build of the replay", || limit::build(checkout, interrupt))?;
     let session = Session::start(checkout, "bench", given, Durability::Kept, interrupt, progress)?;
     let began = Instant::now();
     let mut bench = Bench { checkout, session, rival, extent, interrupt, memory: Memory::default() };
@@ -138,7 +142,7 @@ pub fn measure(
     let mut load = vec![
         format!("{} nodes with {} assets each, {} repeats", extent.nodes, extent.assets, extent.repeats),
         "PostgreSQL with fsync and synchronous_commit, shared_buffers 128 MB, for all".to_owned(),
-        "no SQL limit beside it: the processor has no program yet that replays the work".to_owned(),
+        format!("replayed SQL: the faster of {:?} clients, repeat by repeat", limit::CLIENTS),
     ];
     let mut peak = f64::INFINITY;
     for batch_size in BATCH_SIZES {
@@ -196,6 +200,8 @@ struct Memory {
 struct Rates {
     ours: [Vec<f64>; 3],
     theirs: [Vec<f64>; 3],
+    /// Replayed SQL: listings and changes; of duplicates there is nothing to write.
+    limit: [Vec<f64>; 2],
     published: Vec<f64>,
     /// Observations of a batch, on average.
     batch: f64,
@@ -211,6 +217,17 @@ impl Rates {
             let figure = Figure::median(&name, "events/s", &ours).ahead_of(RIVAL, theirs.median());
             let met = figure.ratio.is_some_and(|ratio| ratio >= TIMES_FASTER);
             figures.push(figure.against(&format!("≥ {TIMES_FASTER}x faster"), met));
+        }
+        for (place, (_, mix)) in MIXES.iter().enumerate().take(self.limit.len()) {
+            let limit = sample(&self.limit[place])?;
+            let name = format!("{mix}, batches of {batch_size}, share of the limit");
+            let ours = Figure::median(&name, "events/s", &sample(&self.ours[place])?);
+            let figure = ours.ahead_of(REPLAY, limit.median());
+            let met = figure.ratio.is_some_and(|ratio| ratio >= OF_LIMIT);
+            figures.push(figure.against(&format!("≥ {OF_LIMIT}x of it"), met));
+            let name = format!("{REPLAY}, {mix}, batches of {batch_size}");
+            let figure = Figure::median(&name, "events/s", &limit);
+            figures.push(figure.against(&format!("≥ {LIMIT}"), limit.median() >= LIMIT));
         }
         let published = sample(&self.published)?;
         let figure = Figure::median(&format!("simulator, batches of {batch_size}"), "events/s", &published);
@@ -272,6 +289,14 @@ impl Bench<'_> {
                 self.stop(rival::NAME)?;
                 database.expect("SELECT count(*) FROM asset_state WHERE active", filled.active)?;
             }
+            let mut fastest = [0.0_f64; 2];
+            for clients in limit::CLIENTS {
+                let database = self.database("replayed")?;
+                let rates = limit::replay(self.checkout, &fleet, &database, clients, self.interrupt)?;
+                fastest = [fastest[0].max(rates[0]), fastest[1].max(rates[1])];
+            }
+            rates.limit[0].push(fastest[0]);
+            rates.limit[1].push(fastest[1]);
         }
         Ok(rates)
     }
@@ -415,6 +440,7 @@ mod tests {
         let rates = |ours: f64| Rates {
             ours: [vec![ours, ours, 1.0], vec![ours], vec![ours]],
             theirs: [vec![100.0], vec![100.0], vec![100.0]],
+            limit: [vec![60_000.0], vec![ours]],
             published: vec![200_000.0],
             batch: 50.0,
         };
@@ -423,9 +449,10 @@ mod tests {
             assert_eq!(figures[0].name, "fresh, batches of 500");
             assert_eq!((figures[0].value, figures[0].met), (ours, Some(met)));
             assert_eq!(figures[0].ratio, Some(ours / 100.0));
-            assert_eq!(figures[3].met, Some(true));
+            let met: Vec<Option<bool>> = figures[3..].iter().map(|figure| figure.met).collect();
+            assert_eq!(met, [Some(false), Some(true), Some(true), Some(false), Some(true)]);
         }
-        assert!(rates(1.0).figures(50).unwrap()[3].bar.is_none());
+        assert!(rates(1.0).figures(50).unwrap().last().unwrap().bar.is_none());
         assert!(Rates::default().figures(50).is_err());
     }
 
