@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     time::Duration,
 };
 
@@ -31,19 +32,28 @@ struct Program {
 }
 
 /// From the queue to the database: nobody asks through a gateway here.
-struct Pipeline {
+pub struct Pipeline {
     _collector: Service,
     _processor: Service,
-    database: Database,
+    pub database: Database,
+    /// Of the processor.
+    pub grpc: SocketAddr,
     namespace: String,
 }
 
 impl Pipeline {
     async fn start() -> Self {
+        // Rounds of the scrub would only cost time.
+        Self::with_scrub(0).await
+    }
+
+    /// With so many seconds between two rounds of the scrub.
+    pub async fn with_scrub(seconds: u64) -> Self {
         let (database, namespace) = (Database::create().await, namespace());
         let (grpc, admin) = (free_address().await, free_address().await);
         let mut processor = Service::new("assettrack-processor")
             .env("ASSETTRACK_DATABASE_URL", &database.url())
+            .env("ASSETTRACK_SCRUB_INTERVAL_SECONDS", &seconds)
             .env("ASSETTRACK_GRPC_ADDRESS", &grpc)
             .env("ASSETTRACK_ADMIN_ADDRESS", &admin);
         processor.start();
@@ -57,11 +67,11 @@ impl Pipeline {
             .env("ASSETTRACK_ADMIN_ADDRESS", &admin);
         collector.start();
         collector.ready(admin, DEADLINE).await;
-        Self { _collector: collector, _processor: processor, database, namespace }
+        Self { _collector: collector, _processor: processor, database, grpc, namespace }
     }
 }
 
-fn settings(pipeline: &Pipeline, seed: Seed, flags: &[&str]) -> Settings {
+pub fn settings(pipeline: &Pipeline, seed: Seed, flags: &[&str]) -> Settings {
     let (url, seed) = (amqp_url(), seed.value().to_string());
     let fixed = ["simulate", "--amqp-url", &url, "--queue-namespace", &pipeline.namespace, "--seed", &seed];
     Program::try_parse_from(fixed.iter().chain(flags)).unwrap().settings
