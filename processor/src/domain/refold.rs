@@ -8,8 +8,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::fold::Version;
 
-/// First 16 bytes of SHA-256 of a value.
-pub type ContentHash = [u8; 16];
+/// First 8 bytes of SHA-256 of a value: of every logged asset of a node some are in
+/// memory. To make up another value with the same one takes 2^64 attempts.
+pub type ContentHash = [u8; 8];
 
 /// Hash of a value.
 #[must_use]
@@ -58,26 +59,36 @@ pub struct Told {
     pub version: Option<Version>,
 }
 
-/// What the log says of one asset so far.
+/// What the log says of one asset so far. Kept small; see [`ContentHash`].
 #[derive(Clone, Debug, Default)]
 pub struct Refold {
-    base: Option<i64>,
-    revisions: Revisions,
-    newest: Option<Told>,
+    /// Revision of the base; 0 if there is none.
+    base: i64,
+    /// Of the log's revisions, to tell whether each is there once.
+    count: i64,
+    sum: i64,
+    newest: Option<Newest>,
     observed: Option<Observed>,
     seen: Option<Seen>,
-    managed: Option<(i64, Option<ContentHash>)>,
+    managed_revision: i64,
+    managed: Option<ContentHash>,
     first_time: Option<DateTime<Utc>>,
-    remove_time: Option<(i64, DateTime<Utc>)>,
-    delete_time: Option<(i64, DateTime<Utc>)>,
+    remove_time: Option<DateTime<Utc>>,
+    delete_time: Option<DateTime<Utc>>,
 }
 
-/// Whether each revision is there once, in constant space.
-#[derive(Clone, Debug, Default)]
-struct Revisions {
-    count: i64,
-    sum: i128,
-    newest: i64,
+/// The newest revision.
+#[derive(Clone, Debug)]
+struct Newest {
+    source: Source,
+    record_time: DateTime<Utc>,
+    revision: i64,
+    managed_revision: i64,
+    kind: i16,
+    state: i16,
+    natural_key: ContentHash,
+    display_name: ContentHash,
+    details: Option<ContentHash>,
 }
 
 #[derive(Clone, Debug)]
@@ -139,22 +150,34 @@ impl Refold {
     pub fn take(&mut self, told: &Told) {
         let Some(revision) = told.revision else { return };
         if told.source == Source::Base {
-            self.base = Some(revision);
+            self.base = revision;
         } else {
-            self.revisions.count += 1;
-            self.revisions.sum += i128::from(revision);
+            self.count += 1;
+            self.sum = self.sum.wrapping_add(revision);
         }
-        self.revisions.newest = self.revisions.newest.max(revision);
-        self.first_time = Some(self.first_time.map_or(told.record_time, |first| first.min(told.record_time)));
+        let time = told.record_time;
+        self.first_time = Some(self.first_time.map_or(time, |first| first.min(time)));
+        match told.event_type {
+            EventType::Removed => self.remove_time = Some(time),
+            EventType::Deleted => self.delete_time = Some(time),
+            _ => {}
+        }
+        if self.newest.is_none() || self.managed_revision < told.managed_revision {
+            (self.managed_revision, self.managed) = (told.managed_revision, told.managed);
+        }
         self.take_observed(told);
-        let managed = (told.managed_revision, told.managed);
-        if self.managed.is_none_or(|(newest, _)| newest < told.managed_revision) {
-            self.managed = Some(managed);
-        }
-        newest(&mut self.remove_time, revision, told, EventType::Removed);
-        newest(&mut self.delete_time, revision, told, EventType::Deleted);
-        if self.newest.as_ref().and_then(|newest| newest.revision).is_none_or(|newest| newest <= revision) {
-            self.newest = Some(told.clone());
+        if self.newest.as_ref().is_none_or(|newest| newest.revision <= revision) {
+            self.newest = Some(Newest {
+                source: told.source,
+                record_time: time,
+                revision,
+                managed_revision: told.managed_revision,
+                kind: told.kind,
+                state: told.state,
+                natural_key: told.natural_key,
+                display_name: told.display_name,
+                details: told.details,
+            });
         }
     }
 
@@ -193,23 +216,19 @@ impl Refold {
             None => (newest.display_name, newest.details, Version::default(), newest.source),
         };
         let state = observed.map_or(newest.state, |observed| observed.state);
-        let deleted = self.delete_time.filter(|_| state != AssetState::Active as i16);
         Some(Expected {
             kind: newest.kind,
             natural_key: newest.natural_key,
             display_name,
             state,
             details,
-            managed: self.managed.and_then(|(_, managed)| managed),
-            revision: self.revisions.newest,
+            managed: self.managed,
+            revision: newest.revision,
             managed_revision: newest.managed_revision,
             update_time: newest.record_time,
             first_time: self.first_time.unwrap_or(newest.record_time),
-            remove_time: self
-                .remove_time
-                .map(|(_, time)| time)
-                .filter(|_| state == AssetState::Removed as i16),
-            delete_time: deleted.map(|(_, time)| time),
+            remove_time: self.remove_time.filter(|_| state == AssetState::Removed as i16),
+            delete_time: self.delete_time.filter(|_| state != AssetState::Active as i16),
             version: observed.map_or(Version::default(), |observed| observed.version),
             seen,
             newest: newest.source,
@@ -221,15 +240,13 @@ impl Refold {
     /// once.
     #[must_use]
     pub fn gap(&self) -> Option<Gap> {
-        let Revisions { count, sum, newest } = self.revisions;
-        let before = self.base.unwrap_or(0);
-        let due = newest - before;
-        let (low, high) = (i128::from(before), i128::from(newest));
-        let due_sum = high * (high + 1) / 2 - low * (low + 1) / 2;
-        match count - due {
-            0 => (sum != due_sum).then_some(Gap::Mixed),
+        let newest = self.newest.as_ref()?.revision;
+        // Tampering may have left any number.
+        let up_to = |revision: i64| i128::from(revision) * (i128::from(revision) + 1) / 2;
+        match self.count.wrapping_sub(newest.wrapping_sub(self.base)) {
+            0 => (i128::from(self.sum) != up_to(newest) - up_to(self.base)).then_some(Gap::Mixed),
             more @ 1.. => Some(Gap::Doubled(more)),
-            less => Some(Gap::Missing(-less)),
+            less => Some(Gap::Missing(less.wrapping_neg())),
         }
     }
 }
@@ -239,12 +256,6 @@ fn beats(version: Option<Version>, kept: Option<Version>) -> Option<Version> {
     match (version, kept) {
         (Some(version), Some(kept)) => (version >= kept).then_some(version),
         (version, kept) => Some(version.or(kept).unwrap_or_default()),
-    }
-}
-
-fn newest(kept: &mut Option<(i64, DateTime<Utc>)>, revision: i64, told: &Told, of: EventType) {
-    if told.event_type == of && kept.is_none_or(|(other, _)| other < revision) {
-        *kept = Some((revision, told.record_time));
     }
 }
 
@@ -261,12 +272,12 @@ mod tests {
             record_time: time,
             event_type,
             kind: 1,
-            natural_key: [1; 16],
-            display_name: [content; 16],
+            natural_key: [1; 8],
+            display_name: [content; 8],
             revision: Some(revision),
             managed_revision: 0,
             state: state as i16,
-            details: (content != 0).then_some([content; 16]),
+            details: (content != 0).then_some([content; 8]),
             managed: None,
             version: (!edit).then_some(Version { stream_number: 1, sequence, index: 0 }),
         }
@@ -322,7 +333,7 @@ mod tests {
     fn the_managed_side_goes_by_edits() {
         let edit = |revision, event_type, managed_revision, managed: u8| Told {
             managed_revision,
-            managed: Some([managed; 16]),
+            managed: Some([managed; 8]),
             ..told(revision, event_type, 0, Active, 7)
         };
         // The last row altered what it had only to carry along.
@@ -330,11 +341,11 @@ mod tests {
             told(1, EventType::Appeared, 1, Active, 7),
             edit(2, EventType::Edited, 1, 3),
             edit(3, EventType::Edited, 2, 4),
-            Told { managed_revision: 2, managed: Some([9; 16]), ..told(4, EventType::Changed, 2, Active, 8) },
+            Told { managed_revision: 2, managed: Some([9; 8]), ..told(4, EventType::Changed, 2, Active, 8) },
         ];
         let expected = refold(&rows).expected().unwrap();
-        assert_eq!((expected.managed, expected.managed_revision), (Some([4; 16]), 2));
-        assert_eq!((expected.details, expected.revision), (Some([8; 16]), 4));
+        assert_eq!((expected.managed, expected.managed_revision), (Some([4; 8]), 2));
+        assert_eq!((expected.details, expected.revision), (Some([8; 8]), 4));
     }
 
     #[test]

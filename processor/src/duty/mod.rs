@@ -19,8 +19,10 @@ use seat::Seat;
 const RETRY: Duration = Duration::from_secs(2);
 /// After the seat was lost: others look for it more often.
 const STAND_BACK: Duration = Duration::from_secs(5);
-/// Connections of duties look for a client that is gone while a statement runs.
-const SESSION: &str = "SET application_name = 'assettrack-duty'; SET client_connection_check_interval = '2s'";
+/// Of connections of duties: nobody waits for what they ask, and they look for a
+/// client that is gone while a statement runs.
+const SESSION: &str = "SET application_name = 'assettrack-duty'; SET statement_timeout = '15min'; \
+     SET client_connection_check_interval = '2s'";
 
 /// What the duties count.
 #[derive(Clone, Debug, Default)]

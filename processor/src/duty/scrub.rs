@@ -27,7 +27,7 @@ use super::{Duties, RETRY, SESSION};
 use crate::{
     domain::{
         attributes::searchable,
-        refold::{Refold, content_hash},
+        refold::{ContentHash, Refold, content_hash},
     },
     store::{
         integrity::{StoredRow, ToldRow, Whose, active_in_txn, content, digests, told_of},
@@ -42,9 +42,8 @@ use crate::{
 
 /// A second of work is followed by so many of rest: a twentieth of the time.
 const REST: u32 = 19;
-/// Longest rest between two nodes, and the shortest time between two looks at
-/// whether a round is due.
-const LONGEST_REST: Duration = Duration::from_secs(600);
+/// Longest time between two looks at whether a round is due.
+const LOOK: Duration = Duration::from_secs(600);
 /// Rows of one restoring transaction.
 const RESTORED: usize = 100;
 
@@ -54,8 +53,7 @@ struct Found {
     assets: u64,
     /// Of the rows as they are, with the hashes as they must become.
     digests: HashMap<i16, Digest>,
-    /// Rows that do not have the hash that is stored beside them, as
-    /// (asset, stored hash, true hash).
+    /// Rows that do not have the hash that is stored beside them.
     suspects: Vec<Suspect>,
     kept: HashMap<i16, (i64, String)>,
 }
@@ -66,7 +64,7 @@ struct Suspect {
     kind: i16,
     stored: StateHash,
     true_hash: Vec<u8>,
-    content: (Vec<u8>, [u8; 16]),
+    content: (Vec<u8>, ContentHash),
 }
 
 impl Duties {
@@ -94,7 +92,7 @@ impl Duties {
             Some(round) => {
                 let age = Duration::from_secs(round.age_seconds.try_into().unwrap_or(0));
                 if age < interval {
-                    return Ok((interval - age).min(LONGEST_REST));
+                    return Ok((interval - age).min(LOOK));
                 }
                 begin_round(&mut connection).await?;
                 None
@@ -106,11 +104,14 @@ impl Duties {
         };
         while let Some(node) = next_node(&mut connection, after).await? {
             let started = Instant::now();
-            self.scrub_node(&mut connection, node).await?;
-            self.metrics.scrubbed_nodes.inc();
+            match self.scrub_node(&mut connection, node).await {
+                Ok(()) => drop(self.metrics.scrubbed_nodes.inc()),
+                // One node must not keep the others from their turn.
+                Err(error) => tracing::warn!(%node, %error, "cannot scrub a node; going on with the next"),
+            }
             note_round(&mut connection, Some(node)).await?;
             after = Some(node);
-            tokio::time::sleep((started.elapsed() * REST).min(LONGEST_REST)).await;
+            tokio::time::sleep(started.elapsed() * REST).await;
         }
         self.restore_missing(&mut connection, None).await?;
         note_round(&mut connection, None).await?;

@@ -74,8 +74,6 @@ struct Count {
 /// # Errors
 /// A statement fails.
 pub async fn carry_partition_in_txn(connection: &mut AsyncPgConnection, name: &str) -> QueryResult<i64> {
-    // A day's rows may be many, and nobody waits for it.
-    connection.batch_execute("SET LOCAL statement_timeout = '15min'").await?;
     let carry =
         Sql::new("SELECT carry_event_partition(").bind(Bind::Text(name.to_owned())).text(") AS count");
     Ok(load::<Count>(connection, carry).await?.first().map_or(0, |row| row.count))

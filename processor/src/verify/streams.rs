@@ -14,10 +14,13 @@ use crate::{
     store::integrity::{StreamRow, ToldRow, streams},
 };
 
+/// As PostgreSQL keeps them: [from, to).
+type Ranges = Vec<(Bound<i64>, Bound<i64>)>;
+
 /// Numbers of streams, and which of their sequences came.
 #[derive(Debug, Default)]
 pub struct Streams {
-    streams: HashMap<Uuid, (i32, Vec<(Bound<i64>, Bound<i64>)>)>,
+    streams: HashMap<Uuid, (i32, Ranges)>,
     renumbered: bool,
 }
 
