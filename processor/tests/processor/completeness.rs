@@ -35,10 +35,9 @@ impl Scene {
 
     async fn deliver(&self, batch: EventBatch) {
         assert_eq!(self.running.deliver(vec![batch]).await, [IngestResult::Committed]);
-        self.settle().await;
     }
 
-    /// Digests of what is recorded, as ingest keeps them.
+    /// Puts the digests right of what is recorded.
     async fn settle(&self) {
         let settle = "DELETE FROM node_kind; INSERT INTO node_kind (node_uid, kind, count, sum) \
              SELECT node_uid, kind, count(*), mod(sum(hash_number(state_hash)), 340282366920938463463374607431768211456) \
