@@ -198,7 +198,7 @@ impl Publisher {
 
     /// Publishes one batch and waits until the broker answers for it.
     async fn publish(&self, channel: &Channel, parcel: Parcel) -> Result<Receipt, SessionError> {
-        crate::failpoint::pass("before_publish");
+        kit::failpoint::pass("before_publish");
         let began = Instant::now();
         let result = self.publish_once(channel, &parcel).await;
         let label = result.as_ref().map_or_else(SessionError::result, |()| "confirmed");
@@ -219,7 +219,7 @@ impl Publisher {
                 message::of_batch(node, parcel),
             );
             let confirm = confirm.await?;
-            crate::failpoint::pass("after_publish");
+            kit::failpoint::pass("after_publish");
             confirm.await
         };
         let confirmation = tokio::time::timeout(CONFIRM_DEADLINE, publishing).await;

@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod amqp;
+pub mod failpoint;
 pub mod grpc;
 pub mod identity;
 pub mod metrics;
