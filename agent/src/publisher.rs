@@ -33,7 +33,8 @@ const CONFIRM_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a connection that the broker blocks is looked at.
 const BLOCKED_INTERVAL: Duration = Duration::from_secs(1);
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
+/// Short enough that what is fresh is seen within 10 s of the broker's return.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(6);
 
 /// What the publisher works with.
 pub struct Publisher {

@@ -28,6 +28,8 @@ use crate::{backoff::Backoff, decode::Contract, observed::Observed, processor::P
 
 /// A connection that lasted this long was a good one: the next pause is short.
 const GOOD_AFTER: Duration = Duration::from_secs(10);
+/// Short enough that what is fresh is seen within 10 s of the broker's return.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 /// How long the broker may take to say goodbye.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -79,7 +81,7 @@ pub async fn supervise(
     conditions: Conditions,
     shutdown: CancellationToken,
 ) {
-    let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
+    let mut backoff = Backoff::new(Duration::from_millis(250), LONGEST_PAUSE);
     while !shutdown.is_cancelled() {
         let began = Instant::now();
         let ended = session(&broker, &parts, &conditions, &shutdown).await;

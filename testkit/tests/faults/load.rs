@@ -27,6 +27,16 @@ pub struct Expected {
     pub index: i32,
 }
 
+impl Expected {
+    /// Whether a row says this. What is gone may be retired by any later snapshot
+    /// that did not list it, if that is whole before its end has arrived.
+    pub fn is(&self, row: &Self) -> bool {
+        let retired = self.state == 2 && row.index == i32::MAX && row.sequence >= self.sequence;
+        let same_version = (self.sequence, self.index) == (row.sequence, row.index);
+        self.state == row.state && self.version == row.version && (same_version || retired)
+    }
+}
+
 /// What a node has reported so far, and what must be known of it.
 #[derive(Clone, Debug)]
 pub struct Seen {

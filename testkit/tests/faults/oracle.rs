@@ -78,7 +78,7 @@ pub async fn check(run: &mut Run, bed: &Bed, fleets: &[&Fleet], dead_letters: i6
         let differ: Vec<_> = node
             .assets
             .iter()
-            .filter(|(key, asset)| stored.get(*key) != Some(asset))
+            .filter(|(key, asset)| !stored.get(*key).is_some_and(|row| asset.is(row)))
             .map(|(key, asset)| format!("{key} is {:?}, must be {asset:?}", stored.get(key)))
             .collect();
         run.holds(differ.is_empty() && stored.len() == node.assets.len(), || {

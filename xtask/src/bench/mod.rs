@@ -4,10 +4,10 @@
 mod agent;
 mod containers;
 mod cri;
-mod figures;
+pub mod figures;
 mod found;
 mod idle;
-mod machine;
+pub mod machine;
 mod packages;
 mod process;
 mod statistics;

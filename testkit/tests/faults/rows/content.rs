@@ -18,10 +18,13 @@ use crate::{
 
 const YEAR: i64 = 365 * 24 * 3600;
 
-/// Everything observed of all assets with their versions, as one hash.
+/// Everything observed of all assets with their versions, as one hash. What is
+/// gone has only the version of when it was last there: whether its end or a
+/// later snapshot retired it depends on the order of arrival.
 async fn state(bed: &Bed) -> String {
     let query = "SELECT encode(sha256(string_agg(concat_ws('|', uid, state, display_name, encode(details, 'hex'), \
-                 attributes, encode(state_hash, 'hex'), stream_number, sequence, batch_index, seen_sequence, \
+                 attributes, encode(state_hash, 'hex'), stream_number, \
+                 CASE WHEN state = 1 THEN concat(sequence, '.', batch_index) END, seen_sequence, \
                  seen_batch_index), E'\\n' ORDER BY uid)::bytea), 'hex') FROM asset";
     bed.sql().await.query_one(query, &[]).await.unwrap().get(0)
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rand::{RngExt as _, seq::SliceRandom as _};
-use testkit::{Proxy, wait_until};
+use testkit::{Proxy, Service, wait_until};
 
 use crate::{
     agent::Agent,
@@ -130,6 +130,46 @@ async fn a_half_open_connection_is_noticed_and_built_anew() {
         println!("  {line:?}: noticed after {:.1} s", began.elapsed().as_secs_f64());
         line.of(&bed.lines).carry();
         healed(run, &bed, &mut agent, &fleet, &format!("{line:?} half open")).await;
+        bed.all_ready().await;
+        check(run, &bed, &[&fleet], 0).await;
+        agent.check(run, &bed).await;
+    })
+    .await;
+}
+
+/// Until pauses between attempts are at their longest, and until the processor
+/// counts as away: even then what is fresh is seen within the bound.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_long_outage_a_fresh_event_is_seen_as_soon() {
+    row::run("network_long_cut", async |run| {
+        if run.short {
+            println!("SKIPPED network_long_cut: takes minutes; `cargo xtask faults` runs it");
+            return;
+        }
+        let (mut bed, mut agent, fleet) = stage(run).await;
+        run.faults += 1;
+        let to_broker = run.turn % 2 == 0;
+        let lines = if to_broker { &Line::ALL[..2] } else { &Line::ALL[3..] };
+        for line in lines {
+            line.of(&bed.lines).cut();
+        }
+        agent.install("while-cut");
+        let attempts = |service: &Service, text: &str| service.log().matches(text).count();
+        wait_until(PATIENCE, "the longest pauses", async || {
+            let away = |one| attempts(one, "the processor stays away") > 0;
+            let lost = |one| attempts(one, "the connection to the broker is given up") > 7;
+            let cut_off = attempts(&agent.service, "not connected to the broker") > 6;
+            if to_broker {
+                cut_off && bed.collectors.iter().all(lost)
+            } else {
+                bed.collectors.iter().any(away)
+            }
+        })
+        .await;
+        for line in lines {
+            line.of(&bed.lines).carry();
+        }
+        healed(run, &bed, &mut agent, &fleet, &format!("a long cut of {lines:?}")).await;
         bed.all_ready().await;
         check(run, &bed, &[&fleet], 0).await;
         agent.check(run, &bed).await;

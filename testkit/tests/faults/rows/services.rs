@@ -149,7 +149,7 @@ async fn pages_go_on_without_a_gap_when_the_gateway_is_killed() {
         bed.gateway.set(FAILPOINT, "");
         bed.gateway.restart();
         let started = Instant::now();
-        let once = bed.fleet_with((run.seed ^ 1, run.seed), 1, 0, Some(0));
+        let once = bed.fleet_with((run.seed.wrapping_sub(1), run.seed), 1, 0, Some(0));
         fresh(run, &bed, &once, "the gateway's last start", started).await;
     })
     .await;
