@@ -50,10 +50,22 @@ impl Agent {
         agent
     }
 
-    /// Installs a package; answers its name.
+    /// Installs a package.
     pub fn install(&mut self, name: &str) {
         self.packages.insert(name.to_owned(), 1);
         self.save();
+    }
+
+    /// Installs many packages at once, and waits until it has numbered the first
+    /// batches of them: some are on their way now.
+    pub async fn burst(&mut self, version: u32) {
+        let before = self.status().await.unwrap().last_sequence;
+        self.packages.extend((0..400).map(|n| (format!("burst-{n:04}"), version)));
+        self.save();
+        wait_until(PATIENCE, "batches of the agent", async || {
+            self.status().await.is_some_and(|status| status.last_sequence > before)
+        })
+        .await;
     }
 
     fn save(&self) {

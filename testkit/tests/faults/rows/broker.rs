@@ -57,6 +57,7 @@ async fn a_broker_killed_loses_nothing_that_it_confirmed() {
         let mut stage = Stage::set(run).await;
         for _ in 0..if run.short { 1 } else { 3 } {
             run.faults += 1;
+            stage.agent.burst(u32::try_from(run.faults).unwrap()).await;
             stage.broker.kill();
             stage.agent.install(&format!("while-killed-{}", run.faults));
             stage.agent.disconnected(DEADLINE).await;

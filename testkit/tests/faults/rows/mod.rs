@@ -2,6 +2,7 @@
 
 mod broker;
 mod content;
+mod crowd;
 mod database;
 mod network;
 mod services;
