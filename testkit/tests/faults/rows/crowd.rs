@@ -52,7 +52,11 @@ async fn a_thousand_agents_come_back_to_a_broker_that_was_killed() {
         crowd = crowd.arg("--connection-per-node");
         crowd.start();
         let speaking = "SELECT count(*) FROM node WHERE heartbeat_time IS NOT NULL";
-        wait_until(PATIENCE, "all agents to speak", async || bed.count(speaking).await == AGENTS).await;
+        wait_until(PATIENCE, "all agents to speak", async || {
+            assert!(crowd.is_running(), "the simulation ended early: {}", crowd.log());
+            bed.count(speaking).await == AGENTS
+        })
+        .await;
 
         run.faults += 1;
         broker.kill();
