@@ -36,6 +36,8 @@ struct Run {
     machine: Machine,
     /// Programs and their versions, name first.
     versions: Vec<(String, String)>,
+    /// Of the last minute before and after: what else runs lengthens recovery.
+    load_average: (f64, f64),
     /// The first seed of each row: `cargo xtask faults --seed` repeats it.
     seed: u64,
     rows: Vec<Row>,
@@ -71,6 +73,7 @@ pub fn run(checkout: &Checkout, options: &Faults, interrupt: &Interrupt) -> Resu
         fs::remove_file(&report).on("remove", &report)?;
     }
     let seed = options.seed.unwrap_or_else(seed_of_now);
+    let load_before = load_average();
     println!("seed {seed}, {} seeds a row", options.seeds);
     let mut cargo = checkout.cargo();
     cargo
@@ -99,11 +102,18 @@ pub fn run(checkout: &Checkout, options: &Faults, interrupt: &Interrupt) -> Resu
     if !rows.is_empty() {
         let path = checkout.root().join("bench/results/faults.json");
         let versions = machine::versions(&["postgresql-15", "rabbitmq-server"]);
-        keep(&path, &Run { commit, machine: machine::describe(), versions, seed, rows })?;
+        let load_average = (load_before, load_average());
+        keep(&path, &Run { commit, machine: machine::describe(), versions, load_average, seed, rows })?;
         println!("kept in bench/results/faults.json");
     }
     let all_well = status.success() && held && unknown.is_empty();
     Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Zero where the kernel does not tell: it decides nothing.
+fn load_average() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or_default()
 }
 
 /// Some number that differs from run to run.
@@ -114,7 +124,7 @@ fn seed_of_now() -> u64 {
 
 fn read(text: &str, path: &str) -> Result<Vec<Row>, Error> {
     text.lines()
-        .map(|line| serde_json::from_str(line))
+        .map(serde_json::from_str)
         .collect::<Result<_, _>>()
         .map_err(|source| Error::ForeignResults { path: path.to_owned(), source })
 }

@@ -128,11 +128,16 @@ impl Bed {
 
     /// Waits until all processes are ready, after a fault too.
     pub async fn all_ready(&mut self) {
-        self.processor.ready(self.processor_admin, PATIENCE).await;
+        self.processor_ready().await;
         for (collector, admin) in self.collectors.iter_mut().zip(&self.collector_admins) {
             collector.ready(*admin, PATIENCE).await;
         }
         self.gateway_ready().await;
+    }
+
+    /// Waits until the processor is ready.
+    pub async fn processor_ready(&mut self) {
+        self.processor.ready(self.processor_admin, PATIENCE).await;
     }
 
     /// Waits until the gateway is ready.

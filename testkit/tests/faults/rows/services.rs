@@ -58,6 +58,7 @@ async fn a_processor_killed_around_its_commit_loses_and_doubles_nothing() {
         }
         bed.processor.set(FAILPOINT, "");
         bed.processor.start();
+        bed.processor_ready().await;
         fresh(run, &bed, &fleet, "the processor's last start", Instant::now()).await;
         bed.all_ready().await;
         check(run, &bed, &[&fleet], 0).await;
