@@ -1,17 +1,13 @@
-//! One asset as a probe found it, kept within the limits of the contracts, and
-//! the hash by which equal states are known.
+//! One asset as a probe found it, kept within the limits of the contracts.
 
 use contracts::v1::{AssetDetails, AssetKind, Relation, RelationType, asset_details::Details};
 use contracts::walk::{Walk, Walker};
 use kit::identity::kind_of;
-use kit::queue::{MAX_DISPLAY_NAME_BYTES, MAX_NATURAL_KEY_BYTES, STATE_HASH_BYTES};
+use kit::queue::{MAX_DISPLAY_NAME_BYTES, MAX_NATURAL_KEY_BYTES};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
 use crate::text::{scrub, truncate};
-
-/// Hash of an asset's observed state.
-pub type StateHash = [u8; STATE_HASH_BYTES];
 
 /// Most bytes of any one text in the details.
 const MAX_TEXT_BYTES: usize = 4096;
@@ -118,24 +114,6 @@ fn order(relation: &Relation) -> (i32, i32, &str) {
     (relation.r#type, relation.kind, &relation.natural_key)
 }
 
-/// First 16 bytes of SHA-256 over kind, key, name and details, each with its
-/// length before it, so that no two states share an encoding. The details are
-/// encoded by prost, which is deterministic as no message here has a map.
-#[must_use]
-pub fn state_hash(kind: AssetKind, natural_key: &str, display_name: &str, details: &[u8]) -> StateHash {
-    let mut hasher = Sha256::new();
-    hasher.update(b"assettrack.state.v1\0");
-    hasher.update((kind as i32).to_be_bytes());
-    for part in [natural_key.as_bytes(), display_name.as_bytes(), details] {
-        hasher.update((part.len() as u64).to_be_bytes());
-        hasher.update(part);
-    }
-    let digest = hasher.finalize();
-    let mut hash = StateHash::default();
-    hash.copy_from_slice(&digest[..STATE_HASH_BYTES]);
-    hash
-}
-
 /// A key that is too long keeps its beginning and gets the hash of the whole,
 /// so that two long keys stay two.
 fn limit_key(key: &mut String) -> bool {
@@ -184,25 +162,6 @@ mod tests {
     fn package(name: &str, version: &str) -> ScannedAsset {
         let details = PackageDetails { package: name.into(), version: version.into(), ..Default::default() };
         ScannedAsset::new(format!("dpkg/{name}:all"), name, Details::Package(details))
-    }
-
-    fn hash(asset: &ScannedAsset) -> StateHash {
-        let details = asset.to_details().encode_to_vec();
-        state_hash(asset.kind(), &asset.natural_key, &asset.display_name, &details)
-    }
-
-    #[test]
-    fn the_hash_knows_every_part_and_their_borders() {
-        let one = package("a", "1");
-        assert_eq!(hash(&one), hash(&one.clone()));
-        assert_ne!(hash(&one), hash(&package("a", "2")));
-        let moved_border =
-            ScannedAsset { natural_key: "dpkg/a:al".into(), display_name: "la".into(), ..one.clone() };
-        assert_ne!(hash(&one), hash(&moved_border));
-        assert_ne!(
-            state_hash(AssetKind::Disk, "k", "n", b"d"),
-            state_hash(AssetKind::Package, "k", "n", b"d")
-        );
     }
 
     #[test]

@@ -6,9 +6,9 @@ use kit::queue::STATE_HASH_BYTES;
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use crate::asset::StateHash;
 use crate::probe::ImageContents;
 use crate::text::{scrub, truncate};
+use kit::digest::StateHash;
 
 /// Most packages of a part.
 const MAX_PART_PACKAGES: usize = 400;

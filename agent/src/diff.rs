@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use contracts::v1::{AssetKind, Observation, Presence};
+use kit::digest::{StateHash, state_hash};
 use prost::Message;
 use prost_types::Timestamp;
 use uuid::Uuid;
 
-use crate::asset::{ScannedAsset, StateHash, state_hash};
+use crate::asset::ScannedAsset;
 
 /// State last recorded of one kind: natural key → hash.
 pub type Recorded = BTreeMap<String, StateHash>;

@@ -50,6 +50,12 @@ pub enum Command {
     ImageSearch(ImageSearchArguments),
     /// Shows the system at a glance.
     Overview,
+    /// Publishes to the broker what a fleet of agents would, made up from a seed.
+    ///
+    /// Needs no gateway. Progress goes to stderr, a report to stdout: as text, or
+    /// with `--output json` as one object. Ends with status 1 if anything is not
+    /// confirmed by the broker.
+    Simulate(Box<assettrack_cli::simulate::Settings>),
 }
 
 /// For `assets`.

@@ -14,6 +14,7 @@ mod fields;
 mod follow;
 mod gateway;
 mod output;
+mod simulation;
 mod table;
 
 use std::{
@@ -21,13 +22,16 @@ use std::{
     process::ExitCode,
 };
 
-use args::Arguments;
+use args::{Arguments, Command};
 use failure::Failure;
 use output::Output;
 use tonic::transport::Endpoint;
 
 fn main() -> ExitCode {
     let arguments: Arguments = kit::settings::parse();
+    if let Command::Simulate(settings) = &arguments.command {
+        return simulation::simulate(settings, arguments.output);
+    }
     let endpoint = match gateway::endpoint(&arguments.gateway_url) {
         Ok(endpoint) => endpoint,
         Err(wrong) => kit::settings::exit_usage(&wrong),

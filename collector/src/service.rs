@@ -23,4 +23,27 @@ impl CollectorService for Service {
     ) -> Result<Response<CollectorStats>, CallStatus> {
         Ok(Response::new(self.status.report(self.processor.holding())))
     }
+
+    type WatchCollectorStatsStream = tokio_stream::Empty<Result<CollectorStats, CallStatus>>;
+
+    async fn watch_collector_stats(
+        &self,
+        _: Request<contracts::v1::WatchCollectorStatsRequest>,
+    ) -> Result<Response<Self::WatchCollectorStatsStream>, CallStatus> {
+        Err(CallStatus::unimplemented("WatchCollectorStats"))
+    }
+
+    async fn pause_consumption(
+        &self,
+        _: Request<contracts::v1::PauseConsumptionRequest>,
+    ) -> Result<Response<contracts::v1::Consumption>, CallStatus> {
+        Err(CallStatus::unimplemented("PauseConsumption"))
+    }
+
+    async fn resume_consumption(
+        &self,
+        _: Request<contracts::v1::ResumeConsumptionRequest>,
+    ) -> Result<Response<contracts::v1::Consumption>, CallStatus> {
+        Err(CallStatus::unimplemented("ResumeConsumption"))
+    }
 }

@@ -116,6 +116,7 @@ impl Status {
             node_kinds: inner.stats.node_kinds(now),
             lag: inner.stats.lag().map(proto_duration),
             in_flight_messages: self.in_flight.load(Ordering::Relaxed),
+            ..CollectorStats::default()
         }
     }
 

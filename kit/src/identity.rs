@@ -65,6 +65,8 @@ pub enum Collection {
     Nodes,
     /// `events/{uuid}`.
     Events,
+    /// `deadLetters/{uuid}`.
+    DeadLetters,
 }
 
 impl Collection {
@@ -74,6 +76,7 @@ impl Collection {
             Self::Assets => "assets",
             Self::Nodes => "nodes",
             Self::Events => "events",
+            Self::DeadLetters => "deadLetters",
         }
     }
 

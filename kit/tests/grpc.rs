@@ -46,6 +46,20 @@ impl NodeService for Gated {
     async fn list_nodes(&self, _: Request<ListNodesRequest>) -> Result<Response<ListNodesResponse>, Status> {
         Ok(Response::new(ListNodesResponse::default()))
     }
+
+    async fn request_scan(
+        &self,
+        _: Request<contracts::v1::RequestScanRequest>,
+    ) -> Result<Response<contracts::v1::RequestScanResponse>, Status> {
+        Ok(Response::new(contracts::v1::RequestScanResponse::default()))
+    }
+
+    async fn retire_node(
+        &self,
+        _: Request<contracts::v1::RetireNodeRequest>,
+    ) -> Result<Response<Node>, Status> {
+        Ok(Response::new(Node::default()))
+    }
 }
 
 struct Running {

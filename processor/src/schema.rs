@@ -24,6 +24,7 @@ diesel::table! {
         number -> Integer,
         received -> Multirange<BigInt>,
         create_time -> Timestamptz,
+        receive_time -> Nullable<Timestamptz>,
     }
 }
 

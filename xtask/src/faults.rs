@@ -23,7 +23,7 @@ use crate::{
     interrupt::Interrupt,
     need::{self, Need},
     progress::Progress,
-    servers::Given,
+    servers::{Durability, Given},
     session::Session,
     test,
 };
@@ -67,7 +67,8 @@ pub fn run(checkout: &Checkout, options: &Faults, interrupt: &Interrupt) -> Resu
     let needs = [Need::Compiler, Need::Postgres, Need::RabbitMq];
     progress.part("tools", || need::provide(&needs, checkout, interrupt, &progress))?;
     progress.part("build", || test::build(checkout, interrupt))?;
-    let session = Session::start(checkout, "faults", Given::default(), interrupt, &progress)?;
+    let session =
+        Session::start(checkout, "faults", Given::default(), Durability::Thrown, interrupt, &progress)?;
     let report = session.instance.directory().join("report.jsonl");
     if report.exists() {
         fs::remove_file(&report).on("remove", &report)?;

@@ -7,7 +7,6 @@
 //! snapshot of each kind. While the disk cannot be written, a store in memory
 //! takes its place (docs/ARCHITECTURE.md, "The agent's store").
 
-mod digest;
 mod errors;
 mod file;
 mod marker;
@@ -20,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use contracts::v1::{AssetDetails, AssetKind, NodeIdentity};
+use kit::digest::Digest;
 use prost::Message;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use tokio::sync::watch;
@@ -28,7 +28,6 @@ use uuid::Uuid;
 use crate::asset::ScannedAsset;
 use crate::probe::ImageContents;
 
-pub use digest::Digest;
 pub use errors::StoreError;
 pub use file::SetAside;
 pub use parcel::{Parcel, Position, Receipt};

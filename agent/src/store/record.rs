@@ -2,13 +2,14 @@
 //! one transaction.
 
 use contracts::v1::{AssetKind, ImageContent, NodeIdentity};
+use kit::digest::StateHash;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 use uuid::Uuid;
 
 use super::parcel::Parcel;
 use super::tables::{self, CONTENTS, DIGESTS, META, Meta, OUTBOX, SNAPSHOTS, STATE};
 use super::{Recording, StoreError};
-use crate::asset::{ScannedAsset, StateHash};
+use crate::asset::ScannedAsset;
 use crate::batch::pack;
 use crate::contents::parts;
 use crate::diff::{Change, Entry, Recorded, diff, entries, observe};

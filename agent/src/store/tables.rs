@@ -5,9 +5,8 @@ use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransact
 use uuid::Uuid;
 
 use super::StoreError;
-use super::digest::Digest;
-use crate::asset::StateHash;
 use crate::diff::Recorded;
+use kit::digest::{Digest, StateHash};
 
 /// Version of the form below.
 pub(super) const FORMAT: u64 = 2;

@@ -188,6 +188,18 @@ impl NodeService for Inventory {
         };
         Ok(Response::new(ListNodesResponse { nodes: vec![node], next_page_token: String::new() }))
     }
+    async fn request_scan(
+        &self,
+        request: Request<contracts::v1::RequestScanRequest>,
+    ) -> Result<Response<contracts::v1::RequestScanResponse>, Status> {
+        Err(kit::status::not_found("Node", &request.into_inner().name))
+    }
+    async fn retire_node(
+        &self,
+        request: Request<contracts::v1::RetireNodeRequest>,
+    ) -> Result<Response<Node>, Status> {
+        Err(kit::status::not_found("Node", &request.into_inner().name))
+    }
 }
 
 #[tonic::async_trait]

@@ -148,6 +148,27 @@ impl IngestService for Processor {
         self.seen().heartbeats.push(request.into_inner());
         Ok(Response::new(RecordHeartbeatsResponse {}))
     }
+
+    type StreamCommandsStream = tokio_stream::Pending<Result<contracts::v1::StreamCommandsResponse, Status>>;
+
+    async fn stream_commands(
+        &self,
+        _: Request<contracts::v1::StreamCommandsRequest>,
+    ) -> Result<Response<Self::StreamCommandsStream>, Status> {
+        Ok(Response::new(tokio_stream::pending()))
+    }
+
+    async fn set_consumption(
+        &self,
+        request: Request<contracts::v1::SetConsumptionRequest>,
+    ) -> Result<Response<contracts::v1::Consumption>, Status> {
+        let request = request.into_inner();
+        Ok(Response::new(contracts::v1::Consumption {
+            paused: request.paused,
+            reason: request.reason,
+            change_time: None,
+        }))
+    }
 }
 
 impl Seen {

@@ -146,6 +146,22 @@ impl NodeService for Processor {
     async fn list_nodes(&self, _: Request<ListNodesRequest>) -> Result<Response<ListNodesResponse>, Status> {
         Ok(Response::new(ListNodesResponse::default()))
     }
+
+    async fn request_scan(
+        &self,
+        request: Request<contracts::v1::RequestScanRequest>,
+    ) -> Result<Response<contracts::v1::RequestScanResponse>, Status> {
+        let command_id = request.into_inner().name;
+        Ok(Response::new(contracts::v1::RequestScanResponse { command_id, expire_time: None }))
+    }
+
+    async fn retire_node(
+        &self,
+        request: Request<contracts::v1::RetireNodeRequest>,
+    ) -> Result<Response<Node>, Status> {
+        let name = request.into_inner().name;
+        Ok(Response::new(Node { name, health: NodeHealth::Retired.into(), ..Node::default() }))
+    }
 }
 
 #[tonic::async_trait]
@@ -177,5 +193,31 @@ impl CollectorService for Collector {
         _: Request<GetCollectorStatsRequest>,
     ) -> Result<Response<CollectorStats>, Status> {
         Ok(Response::new(CollectorStats { collector: self.0.clone(), ..CollectorStats::default() }))
+    }
+
+    type WatchCollectorStatsStream =
+        futures::stream::Iter<std::vec::IntoIter<Result<CollectorStats, Status>>>;
+
+    async fn watch_collector_stats(
+        &self,
+        _: Request<contracts::v1::WatchCollectorStatsRequest>,
+    ) -> Result<Response<Self::WatchCollectorStatsStream>, Status> {
+        let stats = CollectorStats { collector: self.0.clone(), ..CollectorStats::default() };
+        Ok(Response::new(futures::stream::iter(vec![Ok(stats)])))
+    }
+
+    async fn pause_consumption(
+        &self,
+        request: Request<contracts::v1::PauseConsumptionRequest>,
+    ) -> Result<Response<contracts::v1::Consumption>, Status> {
+        let reason = request.into_inner().reason;
+        Ok(Response::new(contracts::v1::Consumption { paused: true, reason, change_time: None }))
+    }
+
+    async fn resume_consumption(
+        &self,
+        _: Request<contracts::v1::ResumeConsumptionRequest>,
+    ) -> Result<Response<contracts::v1::Consumption>, Status> {
+        Ok(Response::new(contracts::v1::Consumption::default()))
     }
 }

@@ -80,6 +80,22 @@ impl IngestService for IngestApi {
         .await?;
         Ok(Response::new(RecordHeartbeatsResponse {}))
     }
+
+    type StreamCommandsStream = tokio_stream::Empty<Result<contracts::v1::StreamCommandsResponse, Status>>;
+
+    async fn stream_commands(
+        &self,
+        _: Request<contracts::v1::StreamCommandsRequest>,
+    ) -> Result<Response<Self::StreamCommandsStream>, Status> {
+        Err(Status::unimplemented("StreamCommands"))
+    }
+
+    async fn set_consumption(
+        &self,
+        _: Request<contracts::v1::SetConsumptionRequest>,
+    ) -> Result<Response<contracts::v1::Consumption>, Status> {
+        Err(Status::unimplemented("SetConsumption"))
+    }
 }
 
 fn beat(index: usize, received: &contracts::v1::ReceivedHeartbeat) -> Result<Beat, Status> {

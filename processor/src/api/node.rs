@@ -35,6 +35,7 @@ fn node(row: NodeRow, now: DateTime<Utc>, contact: Option<DateTime<Utc>>) -> Nod
         active_assets: row.active_assets,
         identity_conflict: conflict,
         active_kinds: Vec::new(),
+        ..Node::default()
     }
 }
 
@@ -85,5 +86,19 @@ impl NodeService for Api {
         };
         let nodes = rows.into_iter().map(|row| node(row, now, contact)).collect();
         Ok(Response::new(ListNodesResponse { nodes, next_page_token }))
+    }
+
+    async fn request_scan(
+        &self,
+        _: Request<contracts::v1::RequestScanRequest>,
+    ) -> Result<Response<contracts::v1::RequestScanResponse>, Status> {
+        Err(Status::unimplemented("RequestScan"))
+    }
+
+    async fn retire_node(
+        &self,
+        _: Request<contracts::v1::RetireNodeRequest>,
+    ) -> Result<Response<Node>, Status> {
+        Err(Status::unimplemented("RetireNode"))
     }
 }

@@ -4,6 +4,7 @@
 mod check;
 mod commit;
 mod contents;
+mod streams;
 
 use std::{sync::Arc, time::Duration};
 

@@ -42,6 +42,7 @@ const HEALTH_TONE: Record<NodeHealth, Tone> = {
   [NodeHealth.HEALTHY]: "good",
   [NodeHealth.STALE]: "bad",
   [NodeHealth.UNKNOWN]: "warn",
+  [NodeHealth.RETIRED]: "plain",
 };
 
 export function HealthBadge({ health }: { health: NodeHealth }) {
@@ -72,6 +73,7 @@ const COLLECTOR_TONE: Record<CollectorState, Tone> = {
   [CollectorState.CONSUMING]: "good",
   [CollectorState.DISCONNECTED]: "bad",
   [CollectorState.HOLDING]: "warn",
+  [CollectorState.PAUSED]: "warn",
 };
 
 export function CollectorBadge({ state }: { state: CollectorState }) {

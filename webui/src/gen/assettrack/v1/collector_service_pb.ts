@@ -6,6 +6,8 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { DeadLetterCount } from "./dead_letter_service_pb";
+import { file_assettrack_v1_dead_letter_service } from "./dead_letter_service_pb";
 import type { AssetKind } from "./kind_pb";
 import { file_assettrack_v1_kind } from "./kind_pb";
 import { file_assettrack_v1_options } from "./options_pb";
@@ -18,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file assettrack/v1/collector_service.proto.
  */
 export const file_assettrack_v1_collector_service: GenFile = /*@__PURE__*/
-  fileDesc("CiVhc3NldHRyYWNrL3YxL2NvbGxlY3Rvcl9zZXJ2aWNlLnByb3RvEg1hc3NldHRyYWNrLnYxIhoKGEdldENvbGxlY3RvclN0YXRzUmVxdWVzdCLkAgoOQ29sbGVjdG9yU3RhdHMSEQoJY29sbGVjdG9yGAEgASgJEi4KCnN0YXJ0X3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKBXN0YXRlGAMgASgOMh0uYXNzZXR0cmFjay52MS5Db2xsZWN0b3JTdGF0ZRIUCgxzdGF0ZV9yZWFzb24YBCABKAkSKQoGcXVldWVzGAUgAygLMhkuYXNzZXR0cmFjay52MS5RdWV1ZVN0YXRzEioKBXRvdGFsGAYgASgLMhsuYXNzZXR0cmFjay52MS5UcmFmZmljU3RhdHMSMAoKbm9kZV9raW5kcxgHIAMoCzIcLmFzc2V0dHJhY2sudjEuTm9kZUtpbmRTdGF0cxImCgNsYWcYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SGgoSaW5fZmxpZ2h0X21lc3NhZ2VzGAkgASgEIm8KClF1ZXVlU3RhdHMSDQoFcXVldWUYASABKAkSDQoFZGVwdGgYAiABKAQSEQoJY29uc3VtZXJzGAMgASgNEjAKDG1lYXN1cmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiqAEKDFRyYWZmaWNTdGF0cxIxCgtsYXN0X21pbnV0ZRgBIAEoCzIcLmFzc2V0dHJhY2sudjEuVHJhZmZpY1dpbmRvdxI0Cg5sYXN0XzVfbWludXRlcxgCIAEoCzIcLmFzc2V0dHJhY2sudjEuVHJhZmZpY1dpbmRvdxIvCglsYXN0X2hvdXIYAyABKAsyHC5hc3NldHRyYWNrLnYxLlRyYWZmaWNXaW5kb3ciYwoNVHJhZmZpY1dpbmRvdxIQCghtZXNzYWdlcxgBIAEoBBIOCgZldmVudHMYAiABKAQSGgoSZHVwbGljYXRlX21lc3NhZ2VzGAMgASgEEhQKDGRlYWRfbGV0dGVycxgEIAEoBCK1AQoNTm9kZUtpbmRTdGF0cxIMCgRub2RlGAEgASgJEhkKEW5vZGVfZGlzcGxheV9uYW1lGAIgASgJEiYKBGtpbmQYAyABKA4yGC5hc3NldHRyYWNrLnYxLkFzc2V0S2luZBIaChJldmVudHNfbGFzdF9taW51dGUYBCABKAQSHQoVZXZlbnRzX2xhc3RfNV9taW51dGVzGAUgASgEEhgKEGV2ZW50c19sYXN0X2hvdXIYBiABKAQqjwEKDkNvbGxlY3RvclN0YXRlEh8KG0NPTExFQ1RPUl9TVEFURV9VTlNQRUNJRklFRBAAEh0KGUNPTExFQ1RPUl9TVEFURV9DT05TVU1JTkcQARIgChxDT0xMRUNUT1JfU1RBVEVfRElTQ09OTkVDVEVEEAISGwoXQ09MTEVDVE9SX1NUQVRFX0hPTERJTkcQAzKSAQoQQ29sbGVjdG9yU2VydmljZRJ4ChFHZXRDb2xsZWN0b3JTdGF0cxInLmFzc2V0dHJhY2sudjEuR2V0Q29sbGVjdG9yU3RhdHNSZXF1ZXN0Gh0uYXNzZXR0cmFjay52MS5Db2xsZWN0b3JTdGF0cyIbgtPkkwIVEhMvdjEvY29sbGVjdG9yL3N0YXRzGgSouxgCYgZwcm90bzM", [file_assettrack_v1_kind, file_assettrack_v1_options, file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiVhc3NldHRyYWNrL3YxL2NvbGxlY3Rvcl9zZXJ2aWNlLnByb3RvEg1hc3NldHRyYWNrLnYxIhoKGEdldENvbGxlY3RvclN0YXRzUmVxdWVzdCJJChpXYXRjaENvbGxlY3RvclN0YXRzUmVxdWVzdBIrCghpbnRlcnZhbBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIpChdQYXVzZUNvbnN1bXB0aW9uUmVxdWVzdBIOCgZyZWFzb24YASABKAkiGgoYUmVzdW1lQ29uc3VtcHRpb25SZXF1ZXN0Il4KC0NvbnN1bXB0aW9uEg4KBnBhdXNlZBgBIAEoCBIOCgZyZWFzb24YAiABKAkSLwoLY2hhbmdlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIp4ECg5Db2xsZWN0b3JTdGF0cxIRCgljb2xsZWN0b3IYASABKAkSLgoKc3RhcnRfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoFc3RhdGUYAyABKA4yHS5hc3NldHRyYWNrLnYxLkNvbGxlY3RvclN0YXRlEhQKDHN0YXRlX3JlYXNvbhgEIAEoCRIpCgZxdWV1ZXMYBSADKAsyGS5hc3NldHRyYWNrLnYxLlF1ZXVlU3RhdHMSKgoFdG90YWwYBiABKAsyGy5hc3NldHRyYWNrLnYxLlRyYWZmaWNTdGF0cxIwCgpub2RlX2tpbmRzGAcgAygLMhwuYXNzZXR0cmFjay52MS5Ob2RlS2luZFN0YXRzEiYKA2xhZxgIIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIaChJpbl9mbGlnaHRfbWVzc2FnZXMYCSABKAQSLwoLY29uc3VtcHRpb24YCiABKAsyGi5hc3NldHRyYWNrLnYxLkNvbnN1bXB0aW9uEjkKEXRvcG9sb2d5X3Byb2JsZW1zGAsgAygLMh4uYXNzZXR0cmFjay52MS5Ub3BvbG9neVByb2JsZW0SFgoOYnJva2VyX3ZlcnNpb24YDCABKAkSNAoMZGVhZF9sZXR0ZXJzGA0gAygLMh4uYXNzZXR0cmFjay52MS5EZWFkTGV0dGVyQ291bnQiMwoPVG9wb2xvZ3lQcm9ibGVtEg8KB3N1YmplY3QYASABKAkSDwoHcHJvYmxlbRgCIAEoCSJvCgpRdWV1ZVN0YXRzEg0KBXF1ZXVlGAEgASgJEg0KBWRlcHRoGAIgASgEEhEKCWNvbnN1bWVycxgDIAEoDRIwCgxtZWFzdXJlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIqgBCgxUcmFmZmljU3RhdHMSMQoLbGFzdF9taW51dGUYASABKAsyHC5hc3NldHRyYWNrLnYxLlRyYWZmaWNXaW5kb3cSNAoObGFzdF81X21pbnV0ZXMYAiABKAsyHC5hc3NldHRyYWNrLnYxLlRyYWZmaWNXaW5kb3cSLwoJbGFzdF9ob3VyGAMgASgLMhwuYXNzZXR0cmFjay52MS5UcmFmZmljV2luZG93ImMKDVRyYWZmaWNXaW5kb3cSEAoIbWVzc2FnZXMYASABKAQSDgoGZXZlbnRzGAIgASgEEhoKEmR1cGxpY2F0ZV9tZXNzYWdlcxgDIAEoBBIUCgxkZWFkX2xldHRlcnMYBCABKAQitQEKDU5vZGVLaW5kU3RhdHMSDAoEbm9kZRgBIAEoCRIZChFub2RlX2Rpc3BsYXlfbmFtZRgCIAEoCRImCgRraW5kGAMgASgOMhguYXNzZXR0cmFjay52MS5Bc3NldEtpbmQSGgoSZXZlbnRzX2xhc3RfbWludXRlGAQgASgEEh0KFWV2ZW50c19sYXN0XzVfbWludXRlcxgFIAEoBBIYChBldmVudHNfbGFzdF9ob3VyGAYgASgEKqsBCg5Db2xsZWN0b3JTdGF0ZRIfChtDT0xMRUNUT1JfU1RBVEVfVU5TUEVDSUZJRUQQABIdChlDT0xMRUNUT1JfU1RBVEVfQ09OU1VNSU5HEAESIAocQ09MTEVDVE9SX1NUQVRFX0RJU0NPTk5FQ1RFRBACEhsKF0NPTExFQ1RPUl9TVEFURV9IT0xESU5HEAMSGgoWQ09MTEVDVE9SX1NUQVRFX1BBVVNFRBAEMowEChBDb2xsZWN0b3JTZXJ2aWNlEngKEUdldENvbGxlY3RvclN0YXRzEicuYXNzZXR0cmFjay52MS5HZXRDb2xsZWN0b3JTdGF0c1JlcXVlc3QaHS5hc3NldHRyYWNrLnYxLkNvbGxlY3RvclN0YXRzIhuC0+STAhUSEy92MS9jb2xsZWN0b3Ivc3RhdHMShAEKE1dhdGNoQ29sbGVjdG9yU3RhdHMSKS5hc3NldHRyYWNrLnYxLldhdGNoQ29sbGVjdG9yU3RhdHNSZXF1ZXN0Gh0uYXNzZXR0cmFjay52MS5Db2xsZWN0b3JTdGF0cyIhgtPkkwIbEhkvdjEvY29sbGVjdG9yL3N0YXRzOndhdGNoMAESdgoQUGF1c2VDb25zdW1wdGlvbhImLmFzc2V0dHJhY2sudjEuUGF1c2VDb25zdW1wdGlvblJlcXVlc3QaGi5hc3NldHRyYWNrLnYxLkNvbnN1bXB0aW9uIh6C0+STAhg6ASoiEy92MS9jb2xsZWN0b3I6cGF1c2USeQoRUmVzdW1lQ29uc3VtcHRpb24SJy5hc3NldHRyYWNrLnYxLlJlc3VtZUNvbnN1bXB0aW9uUmVxdWVzdBoaLmFzc2V0dHJhY2sudjEuQ29uc3VtcHRpb24iH4LT5JMCGToBKiIUL3YxL2NvbGxlY3RvcjpyZXN1bWUaBKi7GAJiBnByb3RvMw", [file_assettrack_v1_dead_letter_service, file_assettrack_v1_kind, file_assettrack_v1_options, file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * For GetCollectorStats.
@@ -34,6 +36,98 @@ export type GetCollectorStatsRequest = Message<"assettrack.v1.GetCollectorStatsR
  */
 export const GetCollectorStatsRequestSchema: GenMessage<GetCollectorStatsRequest> = /*@__PURE__*/
   messageDesc(file_assettrack_v1_collector_service, 0);
+
+/**
+ * For WatchCollectorStats.
+ *
+ * @generated from message assettrack.v1.WatchCollectorStatsRequest
+ */
+export type WatchCollectorStatsRequest = Message<"assettrack.v1.WatchCollectorStatsRequest"> & {
+  /**
+   * Time between two answers: 500 ms to 60 s; absent for 2 s.
+   *
+   * @generated from field: google.protobuf.Duration interval = 1;
+   */
+  interval?: Duration | undefined;
+};
+
+/**
+ * Describes the message assettrack.v1.WatchCollectorStatsRequest.
+ * Use `create(WatchCollectorStatsRequestSchema)` to create a new message.
+ */
+export const WatchCollectorStatsRequestSchema: GenMessage<WatchCollectorStatsRequest> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_collector_service, 1);
+
+/**
+ * For PauseConsumption.
+ *
+ * @generated from message assettrack.v1.PauseConsumptionRequest
+ */
+export type PauseConsumptionRequest = Message<"assettrack.v1.PauseConsumptionRequest"> & {
+  /**
+   * Why, for those who wonder; 1 to 1,024 bytes.
+   *
+   * @generated from field: string reason = 1;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message assettrack.v1.PauseConsumptionRequest.
+ * Use `create(PauseConsumptionRequestSchema)` to create a new message.
+ */
+export const PauseConsumptionRequestSchema: GenMessage<PauseConsumptionRequest> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_collector_service, 2);
+
+/**
+ * For ResumeConsumption.
+ *
+ * @generated from message assettrack.v1.ResumeConsumptionRequest
+ */
+export type ResumeConsumptionRequest = Message<"assettrack.v1.ResumeConsumptionRequest"> & {
+};
+
+/**
+ * Describes the message assettrack.v1.ResumeConsumptionRequest.
+ * Use `create(ResumeConsumptionRequestSchema)` to create a new message.
+ */
+export const ResumeConsumptionRequestSchema: GenMessage<ResumeConsumptionRequest> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_collector_service, 3);
+
+/**
+ * Whether collectors take messages, as was last asked for.
+ *
+ * @generated from message assettrack.v1.Consumption
+ */
+export type Consumption = Message<"assettrack.v1.Consumption"> & {
+  /**
+   * Whether they must not.
+   *
+   * @generated from field: bool paused = 1;
+   */
+  paused: boolean;
+
+  /**
+   * Why, as the one who paused it said; empty if it is not paused.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * When it was last changed; absent if it never was.
+   *
+   * @generated from field: google.protobuf.Timestamp change_time = 3;
+   */
+  changeTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message assettrack.v1.Consumption.
+ * Use `create(ConsumptionSchema)` to create a new message.
+ */
+export const ConsumptionSchema: GenMessage<Consumption> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_collector_service, 4);
 
 /**
  * What one collector has done.
@@ -104,6 +198,35 @@ export type CollectorStats = Message<"assettrack.v1.CollectorStats"> & {
    * @generated from field: uint64 in_flight_messages = 9;
    */
   inFlightMessages: bigint;
+
+  /**
+   * Whether consumption is paused, by whom it may be.
+   *
+   * @generated from field: assettrack.v1.Consumption consumption = 10;
+   */
+  consumption?: Consumption | undefined;
+
+  /**
+   * What the broker has otherwise than it should be.
+   *
+   * @generated from field: repeated assettrack.v1.TopologyProblem topology_problems = 11;
+   */
+  topologyProblems: TopologyProblem[];
+
+  /**
+   * Version of the broker, such as `3.10.8`; empty before the first connection.
+   *
+   * @generated from field: string broker_version = 12;
+   */
+  brokerVersion: string;
+
+  /**
+   * Messages that it could not apply, since its start, by reason; none of
+   * reasons that did not occur.
+   *
+   * @generated from field: repeated assettrack.v1.DeadLetterCount dead_letters = 13;
+   */
+  deadLetters: DeadLetterCount[];
 };
 
 /**
@@ -111,7 +234,35 @@ export type CollectorStats = Message<"assettrack.v1.CollectorStats"> & {
  * Use `create(CollectorStatsSchema)` to create a new message.
  */
 export const CollectorStatsSchema: GenMessage<CollectorStats> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_collector_service, 1);
+  messageDesc(file_assettrack_v1_collector_service, 5);
+
+/**
+ * Something that the broker has otherwise than the collector wants it.
+ *
+ * @generated from message assettrack.v1.TopologyProblem
+ */
+export type TopologyProblem = Message<"assettrack.v1.TopologyProblem"> & {
+  /**
+   * Exchange, queue or binding, by its name.
+   *
+   * @generated from field: string subject = 1;
+   */
+  subject: string;
+
+  /**
+   * What differs: argument, wanted and found, as far as the broker tells.
+   *
+   * @generated from field: string problem = 2;
+   */
+  problem: string;
+};
+
+/**
+ * Describes the message assettrack.v1.TopologyProblem.
+ * Use `create(TopologyProblemSchema)` to create a new message.
+ */
+export const TopologyProblemSchema: GenMessage<TopologyProblem> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_collector_service, 6);
 
 /**
  * A queue of the broker.
@@ -153,7 +304,7 @@ export type QueueStats = Message<"assettrack.v1.QueueStats"> & {
  * Use `create(QueueStatsSchema)` to create a new message.
  */
 export const QueueStatsSchema: GenMessage<QueueStats> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_collector_service, 2);
+  messageDesc(file_assettrack_v1_collector_service, 7);
 
 /**
  * Counts over sliding windows that end now.
@@ -188,7 +339,7 @@ export type TrafficStats = Message<"assettrack.v1.TrafficStats"> & {
  * Use `create(TrafficStatsSchema)` to create a new message.
  */
 export const TrafficStatsSchema: GenMessage<TrafficStats> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_collector_service, 3);
+  messageDesc(file_assettrack_v1_collector_service, 8);
 
 /**
  * Counts over one window.
@@ -230,7 +381,7 @@ export type TrafficWindow = Message<"assettrack.v1.TrafficWindow"> & {
  * Use `create(TrafficWindowSchema)` to create a new message.
  */
 export const TrafficWindowSchema: GenMessage<TrafficWindow> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_collector_service, 4);
+  messageDesc(file_assettrack_v1_collector_service, 9);
 
 /**
  * Counts of one kind of asset on one node.
@@ -286,7 +437,7 @@ export type NodeKindStats = Message<"assettrack.v1.NodeKindStats"> & {
  * Use `create(NodeKindStatsSchema)` to create a new message.
  */
 export const NodeKindStatsSchema: GenMessage<NodeKindStats> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_collector_service, 5);
+  messageDesc(file_assettrack_v1_collector_service, 10);
 
 /**
  * What a collector is doing.
@@ -322,6 +473,13 @@ export enum CollectorState {
    * @generated from enum value: COLLECTOR_STATE_HOLDING = 3;
    */
   HOLDING = 3,
+
+  /**
+   * Consumption is paused.
+   *
+   * @generated from enum value: COLLECTOR_STATE_PAUSED = 4;
+   */
+  PAUSED = 4,
 }
 
 /**
@@ -346,6 +504,41 @@ export const CollectorService: GenService<{
     methodKind: "unary";
     input: typeof GetCollectorStatsRequestSchema;
     output: typeof CollectorStatsSchema;
+  },
+  /**
+   * Sends the statistics of the collector that answers now and at an interval,
+   * until the caller ends it.
+   *
+   * @generated from rpc assettrack.v1.CollectorService.WatchCollectorStats
+   */
+  watchCollectorStats: {
+    methodKind: "server_streaming";
+    input: typeof WatchCollectorStatsRequestSchema;
+    output: typeof CollectorStatsSchema;
+  },
+  /**
+   * Makes all collectors stop taking messages: the broker keeps them, and when
+   * it is full, the agents do. Lasts, restarts included, until
+   * ResumeConsumption. Heartbeats go on. UNAVAILABLE, and nothing is changed,
+   * while the processor cannot be reached.
+   *
+   * @generated from rpc assettrack.v1.CollectorService.PauseConsumption
+   */
+  pauseConsumption: {
+    methodKind: "unary";
+    input: typeof PauseConsumptionRequestSchema;
+    output: typeof ConsumptionSchema;
+  },
+  /**
+   * Makes all collectors take messages again. Resuming what is not paused
+   * changes nothing.
+   *
+   * @generated from rpc assettrack.v1.CollectorService.ResumeConsumption
+   */
+  resumeConsumption: {
+    methodKind: "unary";
+    input: typeof ResumeConsumptionRequestSchema;
+    output: typeof ConsumptionSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_assettrack_v1_collector_service, 0);

@@ -6,6 +6,12 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { Consumption, ConsumptionSchema } from "./collector_service_pb";
+import { file_assettrack_v1_collector_service } from "./collector_service_pb";
+import type { AgentCommand } from "./command_pb";
+import { file_assettrack_v1_command } from "./command_pb";
+import type { DeadLetterReason } from "./dead_letter_service_pb";
+import { file_assettrack_v1_dead_letter_service } from "./dead_letter_service_pb";
 import type { EventBatch, Heartbeat } from "./event_pb";
 import { file_assettrack_v1_event } from "./event_pb";
 import type { Duration } from "@bufbuild/protobuf/wkt";
@@ -16,7 +22,85 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file assettrack/v1/ingest_service.proto.
  */
 export const file_assettrack_v1_ingest_service: GenFile = /*@__PURE__*/
-  fileDesc("CiJhc3NldHRyYWNrL3YxL2luZ2VzdF9zZXJ2aWNlLnByb3RvEg1hc3NldHRyYWNrLnYxIkQKE0luZ2VzdEV2ZW50c1JlcXVlc3QSLQoIbWVzc2FnZXMYASADKAsyGy5hc3NldHRyYWNrLnYxLlF1ZXVlTWVzc2FnZSKcAQoMUXVldWVNZXNzYWdlEhIKCm1lc3NhZ2VfaWQYASABKAkSDQoFcXVldWUYAiABKAkSKgoFYmF0Y2gYAyABKAsyGS5hc3NldHRyYWNrLnYxLkV2ZW50QmF0Y2hIABIyCghyZWplY3RlZBgEIAEoCzIeLmFzc2V0dHJhY2sudjEuUmVqZWN0ZWRNZXNzYWdlSABCCQoHY29udGVudCLnAQoPUmVqZWN0ZWRNZXNzYWdlEi8KBnJlYXNvbhgBIAEoDjIfLmFzc2V0dHJhY2sudjEuRGVhZExldHRlclJlYXNvbhIOCgZkZXRhaWwYAiABKAkSDAoEYm9keRgDIAEoDBI8CgdoZWFkZXJzGAQgAygLMisuYXNzZXR0cmFjay52MS5SZWplY3RlZE1lc3NhZ2UuSGVhZGVyc0VudHJ5EhcKD2JvZHlfc2l6ZV9ieXRlcxgFIAEoBBouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJEChRJbmdlc3RFdmVudHNSZXNwb25zZRIsCgdyZXN1bHRzGAEgAygOMhsuYXNzZXR0cmFjay52MS5Jbmdlc3RSZXN1bHQiYgoXUmVjb3JkSGVhcnRiZWF0c1JlcXVlc3QSEQoJY29sbGVjdG9yGAEgASgJEjQKCmhlYXJ0YmVhdHMYAiADKAsyIC5hc3NldHRyYWNrLnYxLlJlY2VpdmVkSGVhcnRiZWF0Im0KEVJlY2VpdmVkSGVhcnRiZWF0EisKCWhlYXJ0YmVhdBgBIAEoCzIYLmFzc2V0dHJhY2sudjEuSGVhcnRiZWF0EisKCGhlbGRfZm9yGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIhoKGFJlY29yZEhlYXJ0YmVhdHNSZXNwb25zZSqYAgoQRGVhZExldHRlclJlYXNvbhIiCh5ERUFEX0xFVFRFUl9SRUFTT05fVU5TUEVDSUZJRUQQABIiCh5ERUFEX0xFVFRFUl9SRUFTT05fVU5ERUNPREFCTEUQARImCiJERUFEX0xFVFRFUl9SRUFTT05fVU5LTk9XTl9WRVJTSU9OEAISIwofREVBRF9MRVRURVJfUkVBU09OX0lOVkFMSURfTk9ERRADEiAKHERFQURfTEVUVEVSX1JFQVNPTl9UT09fTEFSR0UQBBIkCiBERUFEX0xFVFRFUl9SRUFTT05fSU5WQUxJRF9GSUVMRBAFEicKI0RFQURfTEVUVEVSX1JFQVNPTl9SRUZVU0VEX0JZX1NUT1JFEAYqiAEKDEluZ2VzdFJlc3VsdBIdChlJTkdFU1RfUkVTVUxUX1VOU1BFQ0lGSUVEEAASGwoXSU5HRVNUX1JFU1VMVF9DT01NSVRURUQQARIbChdJTkdFU1RfUkVTVUxUX0RVUExJQ0FURRACEh8KG0lOR0VTVF9SRVNVTFRfREVBRF9MRVRURVJFRBADMs0BCg1Jbmdlc3RTZXJ2aWNlElcKDEluZ2VzdEV2ZW50cxIiLmFzc2V0dHJhY2sudjEuSW5nZXN0RXZlbnRzUmVxdWVzdBojLmFzc2V0dHJhY2sudjEuSW5nZXN0RXZlbnRzUmVzcG9uc2USYwoQUmVjb3JkSGVhcnRiZWF0cxImLmFzc2V0dHJhY2sudjEuUmVjb3JkSGVhcnRiZWF0c1JlcXVlc3QaJy5hc3NldHRyYWNrLnYxLlJlY29yZEhlYXJ0YmVhdHNSZXNwb25zZWIGcHJvdG8z", [file_assettrack_v1_event, file_google_protobuf_duration]);
+  fileDesc("CiJhc3NldHRyYWNrL3YxL2luZ2VzdF9zZXJ2aWNlLnByb3RvEg1hc3NldHRyYWNrLnYxIioKFVN0cmVhbUNvbW1hbmRzUmVxdWVzdBIRCgljb2xsZWN0b3IYASABKAkieAoWU3RyZWFtQ29tbWFuZHNSZXNwb25zZRItCghjb21tYW5kcxgBIAMoCzIbLmFzc2V0dHJhY2sudjEuQWdlbnRDb21tYW5kEi8KC2NvbnN1bXB0aW9uGAIgASgLMhouYXNzZXR0cmFjay52MS5Db25zdW1wdGlvbiI3ChVTZXRDb25zdW1wdGlvblJlcXVlc3QSDgoGcGF1c2VkGAEgASgIEg4KBnJlYXNvbhgCIAEoCSJEChNJbmdlc3RFdmVudHNSZXF1ZXN0Ei0KCG1lc3NhZ2VzGAEgAygLMhsuYXNzZXR0cmFjay52MS5RdWV1ZU1lc3NhZ2UinAEKDFF1ZXVlTWVzc2FnZRISCgptZXNzYWdlX2lkGAEgASgJEg0KBXF1ZXVlGAIgASgJEioKBWJhdGNoGAMgASgLMhkuYXNzZXR0cmFjay52MS5FdmVudEJhdGNoSAASMgoIcmVqZWN0ZWQYBCABKAsyHi5hc3NldHRyYWNrLnYxLlJlamVjdGVkTWVzc2FnZUgAQgkKB2NvbnRlbnQi5wEKD1JlamVjdGVkTWVzc2FnZRIvCgZyZWFzb24YASABKA4yHy5hc3NldHRyYWNrLnYxLkRlYWRMZXR0ZXJSZWFzb24SDgoGZGV0YWlsGAIgASgJEgwKBGJvZHkYAyABKAwSPAoHaGVhZGVycxgEIAMoCzIrLmFzc2V0dHJhY2sudjEuUmVqZWN0ZWRNZXNzYWdlLkhlYWRlcnNFbnRyeRIXCg9ib2R5X3NpemVfYnl0ZXMYBSABKAQaLgoMSGVhZGVyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiRAoUSW5nZXN0RXZlbnRzUmVzcG9uc2USLAoHcmVzdWx0cxgBIAMoDjIbLmFzc2V0dHJhY2sudjEuSW5nZXN0UmVzdWx0ImIKF1JlY29yZEhlYXJ0YmVhdHNSZXF1ZXN0EhEKCWNvbGxlY3RvchgBIAEoCRI0CgpoZWFydGJlYXRzGAIgAygLMiAuYXNzZXR0cmFjay52MS5SZWNlaXZlZEhlYXJ0YmVhdCJtChFSZWNlaXZlZEhlYXJ0YmVhdBIrCgloZWFydGJlYXQYASABKAsyGC5hc3NldHRyYWNrLnYxLkhlYXJ0YmVhdBIrCghoZWxkX2ZvchgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIaChhSZWNvcmRIZWFydGJlYXRzUmVzcG9uc2UqiAEKDEluZ2VzdFJlc3VsdBIdChlJTkdFU1RfUkVTVUxUX1VOU1BFQ0lGSUVEEAASGwoXSU5HRVNUX1JFU1VMVF9DT01NSVRURUQQARIbChdJTkdFU1RfUkVTVUxUX0RVUExJQ0FURRACEh8KG0lOR0VTVF9SRVNVTFRfREVBRF9MRVRURVJFRBADMoIDCg1Jbmdlc3RTZXJ2aWNlElcKDEluZ2VzdEV2ZW50cxIiLmFzc2V0dHJhY2sudjEuSW5nZXN0RXZlbnRzUmVxdWVzdBojLmFzc2V0dHJhY2sudjEuSW5nZXN0RXZlbnRzUmVzcG9uc2USYwoQUmVjb3JkSGVhcnRiZWF0cxImLmFzc2V0dHJhY2sudjEuUmVjb3JkSGVhcnRiZWF0c1JlcXVlc3QaJy5hc3NldHRyYWNrLnYxLlJlY29yZEhlYXJ0YmVhdHNSZXNwb25zZRJfCg5TdHJlYW1Db21tYW5kcxIkLmFzc2V0dHJhY2sudjEuU3RyZWFtQ29tbWFuZHNSZXF1ZXN0GiUuYXNzZXR0cmFjay52MS5TdHJlYW1Db21tYW5kc1Jlc3BvbnNlMAESUgoOU2V0Q29uc3VtcHRpb24SJC5hc3NldHRyYWNrLnYxLlNldENvbnN1bXB0aW9uUmVxdWVzdBoaLmFzc2V0dHJhY2sudjEuQ29uc3VtcHRpb25iBnByb3RvMw", [file_assettrack_v1_collector_service, file_assettrack_v1_command, file_assettrack_v1_dead_letter_service, file_assettrack_v1_event, file_google_protobuf_duration]);
+
+/**
+ * For StreamCommands.
+ *
+ * @generated from message assettrack.v1.StreamCommandsRequest
+ */
+export type StreamCommandsRequest = Message<"assettrack.v1.StreamCommandsRequest"> & {
+  /**
+   * Who asks: host name and process of the collector; 1 to 512 bytes.
+   *
+   * @generated from field: string collector = 1;
+   */
+  collector: string;
+};
+
+/**
+ * Describes the message assettrack.v1.StreamCommandsRequest.
+ * Use `create(StreamCommandsRequestSchema)` to create a new message.
+ */
+export const StreamCommandsRequestSchema: GenMessage<StreamCommandsRequest> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_ingest_service, 0);
+
+/**
+ * For StreamCommands.
+ *
+ * @generated from message assettrack.v1.StreamCommandsResponse
+ */
+export type StreamCommandsResponse = Message<"assettrack.v1.StreamCommandsResponse"> & {
+  /**
+   * To publish, to the agent of each one's node; none if only the consumption
+   * changed.
+   *
+   * @generated from field: repeated assettrack.v1.AgentCommand commands = 1;
+   */
+  commands: AgentCommand[];
+
+  /**
+   * Set in the first answer and at each change.
+   *
+   * @generated from field: assettrack.v1.Consumption consumption = 2;
+   */
+  consumption?: Consumption | undefined;
+};
+
+/**
+ * Describes the message assettrack.v1.StreamCommandsResponse.
+ * Use `create(StreamCommandsResponseSchema)` to create a new message.
+ */
+export const StreamCommandsResponseSchema: GenMessage<StreamCommandsResponse> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_ingest_service, 1);
+
+/**
+ * For SetConsumption.
+ *
+ * @generated from message assettrack.v1.SetConsumptionRequest
+ */
+export type SetConsumptionRequest = Message<"assettrack.v1.SetConsumptionRequest"> & {
+  /**
+   * Whether collectors must not consume.
+   *
+   * @generated from field: bool paused = 1;
+   */
+  paused: boolean;
+
+  /**
+   * Why; 1 to 1,024 bytes with `paused`.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message assettrack.v1.SetConsumptionRequest.
+ * Use `create(SetConsumptionRequestSchema)` to create a new message.
+ */
+export const SetConsumptionRequestSchema: GenMessage<SetConsumptionRequest> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_ingest_service, 2);
 
 /**
  * For IngestEvents.
@@ -37,7 +121,7 @@ export type IngestEventsRequest = Message<"assettrack.v1.IngestEventsRequest"> &
  * Use `create(IngestEventsRequestSchema)` to create a new message.
  */
 export const IngestEventsRequestSchema: GenMessage<IngestEventsRequest> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_ingest_service, 0);
+  messageDesc(file_assettrack_v1_ingest_service, 3);
 
 /**
  * A message as it came from the queue.
@@ -88,7 +172,7 @@ export type QueueMessage = Message<"assettrack.v1.QueueMessage"> & {
  * Use `create(QueueMessageSchema)` to create a new message.
  */
 export const QueueMessageSchema: GenMessage<QueueMessage> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_ingest_service, 1);
+  messageDesc(file_assettrack_v1_ingest_service, 4);
 
 /**
  * A message that can never be applied, with the reason.
@@ -137,7 +221,7 @@ export type RejectedMessage = Message<"assettrack.v1.RejectedMessage"> & {
  * Use `create(RejectedMessageSchema)` to create a new message.
  */
 export const RejectedMessageSchema: GenMessage<RejectedMessage> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_ingest_service, 2);
+  messageDesc(file_assettrack_v1_ingest_service, 5);
 
 /**
  * For IngestEvents.
@@ -158,7 +242,7 @@ export type IngestEventsResponse = Message<"assettrack.v1.IngestEventsResponse">
  * Use `create(IngestEventsResponseSchema)` to create a new message.
  */
 export const IngestEventsResponseSchema: GenMessage<IngestEventsResponse> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_ingest_service, 3);
+  messageDesc(file_assettrack_v1_ingest_service, 6);
 
 /**
  * For RecordHeartbeats.
@@ -186,7 +270,7 @@ export type RecordHeartbeatsRequest = Message<"assettrack.v1.RecordHeartbeatsReq
  * Use `create(RecordHeartbeatsRequestSchema)` to create a new message.
  */
 export const RecordHeartbeatsRequestSchema: GenMessage<RecordHeartbeatsRequest> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_ingest_service, 4);
+  messageDesc(file_assettrack_v1_ingest_service, 7);
 
 /**
  * A heartbeat and how old it is.
@@ -215,7 +299,7 @@ export type ReceivedHeartbeat = Message<"assettrack.v1.ReceivedHeartbeat"> & {
  * Use `create(ReceivedHeartbeatSchema)` to create a new message.
  */
 export const ReceivedHeartbeatSchema: GenMessage<ReceivedHeartbeat> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_ingest_service, 5);
+  messageDesc(file_assettrack_v1_ingest_service, 8);
 
 /**
  * For RecordHeartbeats.
@@ -230,70 +314,7 @@ export type RecordHeartbeatsResponse = Message<"assettrack.v1.RecordHeartbeatsRe
  * Use `create(RecordHeartbeatsResponseSchema)` to create a new message.
  */
 export const RecordHeartbeatsResponseSchema: GenMessage<RecordHeartbeatsResponse> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_ingest_service, 6);
-
-/**
- * Why a message can never be applied.
- *
- * @generated from enum assettrack.v1.DeadLetterReason
- */
-export enum DeadLetterReason {
-  /**
-   * Not given.
-   *
-   * @generated from enum value: DEAD_LETTER_REASON_UNSPECIFIED = 0;
-   */
-  UNSPECIFIED = 0,
-
-  /**
-   * Not a Protobuf message of the right type, or wrongly compressed.
-   *
-   * @generated from enum value: DEAD_LETTER_REASON_UNDECODABLE = 1;
-   */
-  UNDECODABLE = 1,
-
-  /**
-   * A schema version that is not known.
-   *
-   * @generated from enum value: DEAD_LETTER_REASON_UNKNOWN_VERSION = 2;
-   */
-  UNKNOWN_VERSION = 2,
-
-  /**
-   * No node identity, a malformed one, or one that differs from the headers
-   * or the routing key.
-   *
-   * @generated from enum value: DEAD_LETTER_REASON_INVALID_NODE = 3;
-   */
-  INVALID_NODE = 3,
-
-  /**
-   * Larger than a batch may be.
-   *
-   * @generated from enum value: DEAD_LETTER_REASON_TOO_LARGE = 4;
-   */
-  TOO_LARGE = 4,
-
-  /**
-   * A field breaks its rule.
-   *
-   * @generated from enum value: DEAD_LETTER_REASON_INVALID_FIELD = 5;
-   */
-  INVALID_FIELD = 5,
-
-  /**
-   * PostgreSQL refuses its data.
-   *
-   * @generated from enum value: DEAD_LETTER_REASON_REFUSED_BY_STORE = 6;
-   */
-  REFUSED_BY_STORE = 6,
-}
-
-/**
- * Describes the enum assettrack.v1.DeadLetterReason.
- */
-export const DeadLetterReasonSchema: GenEnum<DeadLetterReason> = /*@__PURE__*/
-  enumDesc(file_assettrack_v1_ingest_service, 0);
+  messageDesc(file_assettrack_v1_ingest_service, 9);
 
 /**
  * What became of a message. All of these are final: acknowledge.
@@ -334,7 +355,7 @@ export enum IngestResult {
  * Describes the enum assettrack.v1.IngestResult.
  */
 export const IngestResultSchema: GenEnum<IngestResult> = /*@__PURE__*/
-  enumDesc(file_assettrack_v1_ingest_service, 1);
+  enumDesc(file_assettrack_v1_ingest_service, 0);
 
 /**
  * What collectors deliver. Not reachable through the gateway.
@@ -364,6 +385,29 @@ export const IngestService: GenService<{
     methodKind: "unary";
     input: typeof RecordHeartbeatsRequestSchema;
     output: typeof RecordHeartbeatsResponseSchema;
+  },
+  /**
+   * Sends the commands that agents are to have, each to one collector and at
+   * most once: one that is lost on its way is asked for again by whoever needs
+   * it. Says first, and at each change, whether to consume.
+   *
+   * @generated from rpc assettrack.v1.IngestService.StreamCommands
+   */
+  streamCommands: {
+    methodKind: "server_streaming";
+    input: typeof StreamCommandsRequestSchema;
+    output: typeof StreamCommandsResponseSchema;
+  },
+  /**
+   * Pauses or resumes consumption by all collectors; they learn it from
+   * StreamCommands.
+   *
+   * @generated from rpc assettrack.v1.IngestService.SetConsumption
+   */
+  setConsumption: {
+    methodKind: "unary";
+    input: typeof SetConsumptionRequestSchema;
+    output: typeof ConsumptionSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_assettrack_v1_ingest_service, 0);

@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file assettrack/v1/node_service.proto.
  */
 export const file_assettrack_v1_node_service: GenFile = /*@__PURE__*/
-  fileDesc("CiBhc3NldHRyYWNrL3YxL25vZGVfc2VydmljZS5wcm90bxINYXNzZXR0cmFjay52MSLaAwoETm9kZRIMCgRuYW1lGAEgASgJEhQKDGRpc3BsYXlfbmFtZRgCIAEoCRIPCgdjbHVzdGVyGAMgASgJEg0KBWFzc2V0GAQgASgJEikKBmhlYWx0aBgFIAEoDjIZLmFzc2V0dHJhY2sudjEuTm9kZUhlYWx0aBI3ChNsYXN0X2hlYXJ0YmVhdF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIiChpoZWFydGJlYXRfaW50ZXJ2YWxfc2Vjb25kcxgHIAEoDRIVCg1hZ2VudF92ZXJzaW9uGAggASgJEg4KBnN0cmVhbRgJIAEoCRIVCg1sYXN0X3NlcXVlbmNlGAogASgDEhkKEXJlY2VpdmVkX3NlcXVlbmNlGAsgASgDEhYKDm91dGJveF9iYXRjaGVzGAwgASgEEi8KC2NyZWF0ZV90aW1lGA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCg1hY3RpdmVfYXNzZXRzGA4gASgDEhkKEWlkZW50aXR5X2NvbmZsaWN0GA8gASgIEjIKDGFjdGl2ZV9raW5kcxgQIAMoCzIcLmFzc2V0dHJhY2sudjEuTm9kZUtpbmRDb3VudCJGCg1Ob2RlS2luZENvdW50EiYKBGtpbmQYASABKA4yGC5hc3NldHRyYWNrLnYxLkFzc2V0S2luZBINCgVjb3VudBgCIAEoAyIeCg5HZXROb2RlUmVxdWVzdBIMCgRuYW1lGAEgASgJIjkKEExpc3ROb2Rlc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiUAoRTGlzdE5vZGVzUmVzcG9uc2USIgoFbm9kZXMYASADKAsyEy5hc3NldHRyYWNrLnYxLk5vZGUSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJKnIKCk5vZGVIZWFsdGgSGwoXTk9ERV9IRUFMVEhfVU5TUEVDSUZJRUQQABIXChNOT0RFX0hFQUxUSF9IRUFMVEhZEAESFQoRTk9ERV9IRUFMVEhfU1RBTEUQAhIXChNOT0RFX0hFQUxUSF9VTktOT1dOEAMy0QEKC05vZGVTZXJ2aWNlElkKB0dldE5vZGUSHS5hc3NldHRyYWNrLnYxLkdldE5vZGVSZXF1ZXN0GhMuYXNzZXR0cmFjay52MS5Ob2RlIhqC0+STAhQSEi92MS97bmFtZT1ub2Rlcy8qfRJhCglMaXN0Tm9kZXMSHy5hc3NldHRyYWNrLnYxLkxpc3ROb2Rlc1JlcXVlc3QaIC5hc3NldHRyYWNrLnYxLkxpc3ROb2Rlc1Jlc3BvbnNlIhGC0+STAgsSCS92MS9ub2RlcxoEqLsYAWIGcHJvdG8z", [file_assettrack_v1_kind, file_assettrack_v1_options, file_google_api_annotations, file_google_protobuf_timestamp]);
+  fileDesc("CiBhc3NldHRyYWNrL3YxL25vZGVfc2VydmljZS5wcm90bxINYXNzZXR0cmFjay52MSKhBQoETm9kZRIMCgRuYW1lGAEgASgJEhQKDGRpc3BsYXlfbmFtZRgCIAEoCRIPCgdjbHVzdGVyGAMgASgJEg0KBWFzc2V0GAQgASgJEikKBmhlYWx0aBgFIAEoDjIZLmFzc2V0dHJhY2sudjEuTm9kZUhlYWx0aBI3ChNsYXN0X2hlYXJ0YmVhdF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIiChpoZWFydGJlYXRfaW50ZXJ2YWxfc2Vjb25kcxgHIAEoDRIVCg1hZ2VudF92ZXJzaW9uGAggASgJEg4KBnN0cmVhbRgJIAEoCRIVCg1sYXN0X3NlcXVlbmNlGAogASgDEhkKEXJlY2VpdmVkX3NlcXVlbmNlGAsgASgDEhYKDm91dGJveF9iYXRjaGVzGAwgASgEEi8KC2NyZWF0ZV90aW1lGA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCg1hY3RpdmVfYXNzZXRzGA4gASgDEhkKEWlkZW50aXR5X2NvbmZsaWN0GA8gASgIEjIKDGFjdGl2ZV9raW5kcxgQIAMoCzIcLmFzc2V0dHJhY2sudjEuTm9kZUtpbmRDb3VudBIxCgxjb21wbGV0ZW5lc3MYESABKA4yGy5hc3NldHRyYWNrLnYxLkNvbXBsZXRlbmVzcxIxCg1jb21wbGV0ZV90aW1lGBIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgVraW5kcxgTIAMoCzIfLmFzc2V0dHJhY2sudjEuS2luZENvbXBsZXRlbmVzcxIvCgtyZXRpcmVfdGltZRgUIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAivwIKEEtpbmRDb21wbGV0ZW5lc3MSJgoEa2luZBgBIAEoDjIYLmFzc2V0dHJhY2sudjEuQXNzZXRLaW5kEjEKDGNvbXBsZXRlbmVzcxgCIAEoDjIbLmFzc2V0dHJhY2sudjEuQ29tcGxldGVuZXNzEjEKDWNvbXBsZXRlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhkKEWNvbXBsZXRlX3NlcXVlbmNlGAQgASgDEg0KBWNvdW50GAUgASgDEhYKDnJlcG9ydGVkX2NvdW50GAYgASgDEi8KC3Jlc3luY190aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIUCgxyZXN5bmNfY291bnQYCCABKAUSFAoMZGVhZF9sZXR0ZXJzGAkgASgDIkYKDU5vZGVLaW5kQ291bnQSJgoEa2luZBgBIAEoDjIYLmFzc2V0dHJhY2sudjEuQXNzZXRLaW5kEg0KBWNvdW50GAIgASgDIh4KDkdldE5vZGVSZXF1ZXN0EgwKBG5hbWUYASABKAkiOQoQTGlzdE5vZGVzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJQChFMaXN0Tm9kZXNSZXNwb25zZRIiCgVub2RlcxgBIAMoCzITLmFzc2V0dHJhY2sudjEuTm9kZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiWwoSUmVxdWVzdFNjYW5SZXF1ZXN0EgwKBG5hbWUYASABKAkSJwoFa2luZHMYAiADKA4yGC5hc3NldHRyYWNrLnYxLkFzc2V0S2luZBIOCgZyZXN5bmMYAyABKAgiWgoTUmVxdWVzdFNjYW5SZXNwb25zZRISCgpjb21tYW5kX2lkGAEgASgJEi8KC2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIhChFSZXRpcmVOb2RlUmVxdWVzdBIMCgRuYW1lGAEgASgJKn4KDENvbXBsZXRlbmVzcxIcChhDT01QTEVURU5FU1NfVU5TUEVDSUZJRUQQABIZChVDT01QTEVURU5FU1NfQ09NUExFVEUQARIbChdDT01QTEVURU5FU1NfSU5DT01QTEVURRACEhgKFENPTVBMRVRFTkVTU19VTktOT1dOEAMqiwEKCk5vZGVIZWFsdGgSGwoXTk9ERV9IRUFMVEhfVU5TUEVDSUZJRUQQABIXChNOT0RFX0hFQUxUSF9IRUFMVEhZEAESFQoRTk9ERV9IRUFMVEhfU1RBTEUQAhIXChNOT0RFX0hFQUxUSF9VTktOT1dOEAMSFwoTTk9ERV9IRUFMVEhfUkVUSVJFRBAEMr0DCgtOb2RlU2VydmljZRJZCgdHZXROb2RlEh0uYXNzZXR0cmFjay52MS5HZXROb2RlUmVxdWVzdBoTLmFzc2V0dHJhY2sudjEuTm9kZSIagtPkkwIUEhIvdjEve25hbWU9bm9kZXMvKn0SYQoJTGlzdE5vZGVzEh8uYXNzZXR0cmFjay52MS5MaXN0Tm9kZXNSZXF1ZXN0GiAuYXNzZXR0cmFjay52MS5MaXN0Tm9kZXNSZXNwb25zZSIRgtPkkwILEgkvdjEvbm9kZXMSfwoLUmVxdWVzdFNjYW4SIS5hc3NldHRyYWNrLnYxLlJlcXVlc3RTY2FuUmVxdWVzdBoiLmFzc2V0dHJhY2sudjEuUmVxdWVzdFNjYW5SZXNwb25zZSIpgtPkkwIjOgEqIh4vdjEve25hbWU9bm9kZXMvKn06cmVxdWVzdFNjYW4SaQoKUmV0aXJlTm9kZRIgLmFzc2V0dHJhY2sudjEuUmV0aXJlTm9kZVJlcXVlc3QaEy5hc3NldHRyYWNrLnYxLk5vZGUiJILT5JMCHjoBKiIZL3YxL3tuYW1lPW5vZGVzLyp9OnJldGlyZRoEqLsYAWIGcHJvdG8z", [file_assettrack_v1_kind, file_assettrack_v1_options, file_google_api_annotations, file_google_protobuf_timestamp]);
 
 /**
  * A machine that runs an agent.
@@ -141,6 +141,36 @@ export type Node = Message<"assettrack.v1.Node"> & {
    * @generated from field: repeated assettrack.v1.NodeKindCount active_kinds = 16;
    */
   activeKinds: NodeKindCount[];
+
+  /**
+   * Whether all that its agent knows is known here: that of its kinds together.
+   *
+   * @generated from field: assettrack.v1.Completeness completeness = 17;
+   */
+  completeness: Completeness;
+
+  /**
+   * As of when it is complete: the oldest of its kinds. Absent if one of them
+   * never was.
+   *
+   * @generated from field: google.protobuf.Timestamp complete_time = 18;
+   */
+  completeTime?: Timestamp | undefined;
+
+  /**
+   * Completeness of each kind that its agent tells a digest of, or that it has
+   * assets of. Given by GetNode alone.
+   *
+   * @generated from field: repeated assettrack.v1.KindCompleteness kinds = 19;
+   */
+  kinds: KindCompleteness[];
+
+  /**
+   * When it was retired; absent if it is not.
+   *
+   * @generated from field: google.protobuf.Timestamp retire_time = 20;
+   */
+  retireTime?: Timestamp | undefined;
 };
 
 /**
@@ -149,6 +179,86 @@ export type Node = Message<"assettrack.v1.Node"> & {
  */
 export const NodeSchema: GenMessage<Node> = /*@__PURE__*/
   messageDesc(file_assettrack_v1_node_service, 0);
+
+/**
+ * Whether what is recorded of a kind on a node is all that its agent knows.
+ *
+ * @generated from message assettrack.v1.KindCompleteness
+ */
+export type KindCompleteness = Message<"assettrack.v1.KindCompleteness"> & {
+  /**
+   * The kind.
+   *
+   * @generated from field: assettrack.v1.AssetKind kind = 1;
+   */
+  kind: AssetKind;
+
+  /**
+   * Whether it is.
+   *
+   * @generated from field: assettrack.v1.Completeness completeness = 2;
+   */
+  completeness: Completeness;
+
+  /**
+   * As of when it is complete: arrival of the newest heartbeat whose digest was
+   * found equal. Absent if none was.
+   *
+   * @generated from field: google.protobuf.Timestamp complete_time = 3;
+   */
+  completeTime?: Timestamp | undefined;
+
+  /**
+   * Sequence of the stream as of which it was.
+   *
+   * @generated from field: int64 complete_sequence = 4;
+   */
+  completeSequence: bigint;
+
+  /**
+   * Assets of the kind that are ACTIVE here, as of the newest comparison.
+   *
+   * @generated from field: int64 count = 5;
+   */
+  count: bigint;
+
+  /**
+   * Assets of the kind that the agent told of, by its newest heartbeat.
+   *
+   * @generated from field: int64 reported_count = 6;
+   */
+  reportedCount: bigint;
+
+  /**
+   * When a full listing was last asked for; absent if none was since it was
+   * complete.
+   *
+   * @generated from field: google.protobuf.Timestamp resync_time = 7;
+   */
+  resyncTime?: Timestamp | undefined;
+
+  /**
+   * How often it was asked for since then.
+   *
+   * @generated from field: int32 resync_count = 8;
+   */
+  resyncCount: number;
+
+  /**
+   * Dead letters of the kind, or of kinds that cannot be told, that are newer
+   * than its last complete state.
+   *
+   * @generated from field: int64 dead_letters = 9;
+   */
+  deadLetters: bigint;
+};
+
+/**
+ * Describes the message assettrack.v1.KindCompleteness.
+ * Use `create(KindCompletenessSchema)` to create a new message.
+ */
+export const KindCompletenessSchema: GenMessage<KindCompleteness> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_node_service, 1);
 
 /**
  * How many assets of a kind a node has.
@@ -176,7 +286,7 @@ export type NodeKindCount = Message<"assettrack.v1.NodeKindCount"> & {
  * Use `create(NodeKindCountSchema)` to create a new message.
  */
 export const NodeKindCountSchema: GenMessage<NodeKindCount> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_node_service, 1);
+  messageDesc(file_assettrack_v1_node_service, 2);
 
 /**
  * For GetNode.
@@ -197,7 +307,7 @@ export type GetNodeRequest = Message<"assettrack.v1.GetNodeRequest"> & {
  * Use `create(GetNodeRequestSchema)` to create a new message.
  */
 export const GetNodeRequestSchema: GenMessage<GetNodeRequest> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_node_service, 2);
+  messageDesc(file_assettrack_v1_node_service, 3);
 
 /**
  * For ListNodes.
@@ -225,7 +335,7 @@ export type ListNodesRequest = Message<"assettrack.v1.ListNodesRequest"> & {
  * Use `create(ListNodesRequestSchema)` to create a new message.
  */
 export const ListNodesRequestSchema: GenMessage<ListNodesRequest> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_node_service, 3);
+  messageDesc(file_assettrack_v1_node_service, 4);
 
 /**
  * For ListNodes.
@@ -253,7 +363,132 @@ export type ListNodesResponse = Message<"assettrack.v1.ListNodesResponse"> & {
  * Use `create(ListNodesResponseSchema)` to create a new message.
  */
 export const ListNodesResponseSchema: GenMessage<ListNodesResponse> = /*@__PURE__*/
-  messageDesc(file_assettrack_v1_node_service, 4);
+  messageDesc(file_assettrack_v1_node_service, 5);
+
+/**
+ * For RequestScan.
+ *
+ * @generated from message assettrack.v1.RequestScanRequest
+ */
+export type RequestScanRequest = Message<"assettrack.v1.RequestScanRequest"> & {
+  /**
+   * `nodes/{uuid}`.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Kinds to look for; empty for all.
+   *
+   * @generated from field: repeated assettrack.v1.AssetKind kinds = 2;
+   */
+  kinds: AssetKind[];
+
+  /**
+   * Whether to list all in full, too, instead of what changed.
+   *
+   * @generated from field: bool resync = 3;
+   */
+  resync: boolean;
+};
+
+/**
+ * Describes the message assettrack.v1.RequestScanRequest.
+ * Use `create(RequestScanRequestSchema)` to create a new message.
+ */
+export const RequestScanRequestSchema: GenMessage<RequestScanRequest> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_node_service, 6);
+
+/**
+ * For RequestScan.
+ *
+ * @generated from message assettrack.v1.RequestScanResponse
+ */
+export type RequestScanResponse = Message<"assettrack.v1.RequestScanResponse"> & {
+  /**
+   * UUID of the command.
+   *
+   * @generated from field: string command_id = 1;
+   */
+  commandId: string;
+
+  /**
+   * After this time it is not obeyed any more.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 2;
+   */
+  expireTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message assettrack.v1.RequestScanResponse.
+ * Use `create(RequestScanResponseSchema)` to create a new message.
+ */
+export const RequestScanResponseSchema: GenMessage<RequestScanResponse> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_node_service, 7);
+
+/**
+ * For RetireNode.
+ *
+ * @generated from message assettrack.v1.RetireNodeRequest
+ */
+export type RetireNodeRequest = Message<"assettrack.v1.RetireNodeRequest"> & {
+  /**
+   * `nodes/{uuid}`.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message assettrack.v1.RetireNodeRequest.
+ * Use `create(RetireNodeRequestSchema)` to create a new message.
+ */
+export const RetireNodeRequestSchema: GenMessage<RetireNodeRequest> = /*@__PURE__*/
+  messageDesc(file_assettrack_v1_node_service, 8);
+
+/**
+ * Whether a record is complete.
+ *
+ * @generated from enum assettrack.v1.Completeness
+ */
+export enum Completeness {
+  /**
+   * Not given.
+   *
+   * @generated from enum value: COMPLETENESS_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The newest digest that could be compared was equal.
+   *
+   * @generated from enum value: COMPLETENESS_COMPLETE = 1;
+   */
+  COMPLETE = 1,
+
+  /**
+   * It was not.
+   *
+   * @generated from enum value: COMPLETENESS_INCOMPLETE = 2;
+   */
+  INCOMPLETE = 2,
+
+  /**
+   * None could be compared yet, or none for three intervals.
+   *
+   * @generated from enum value: COMPLETENESS_UNKNOWN = 3;
+   */
+  UNKNOWN = 3,
+}
+
+/**
+ * Describes the enum assettrack.v1.Completeness.
+ */
+export const CompletenessSchema: GenEnum<Completeness> = /*@__PURE__*/
+  enumDesc(file_assettrack_v1_node_service, 0);
 
 /**
  * Whether an agent is heard.
@@ -288,13 +523,20 @@ export enum NodeHealth {
    * @generated from enum value: NODE_HEALTH_UNKNOWN = 3;
    */
   UNKNOWN = 3,
+
+  /**
+   * A person said that it will not return.
+   *
+   * @generated from enum value: NODE_HEALTH_RETIRED = 4;
+   */
+  RETIRED = 4,
 }
 
 /**
  * Describes the enum assettrack.v1.NodeHealth.
  */
 export const NodeHealthSchema: GenEnum<NodeHealth> = /*@__PURE__*/
-  enumDesc(file_assettrack_v1_node_service, 0);
+  enumDesc(file_assettrack_v1_node_service, 1);
 
 /**
  * The nodes and their health.
@@ -321,6 +563,31 @@ export const NodeService: GenService<{
     methodKind: "unary";
     input: typeof ListNodesRequestSchema;
     output: typeof ListNodesResponseSchema;
+  },
+  /**
+   * Tells the agent of a node to scan now. It is told once, and not kept for an
+   * agent that is away: FAILED_PRECONDITION if the node is RETIRED or no
+   * heartbeat of it was ever heard. NOT_FOUND if there is no such node.
+   *
+   * @generated from rpc assettrack.v1.NodeService.RequestScan
+   */
+  requestScan: {
+    methodKind: "unary";
+    input: typeof RequestScanRequestSchema;
+    output: typeof RequestScanResponseSchema;
+  },
+  /**
+   * Says that a node will not return: its assets become REMOVED, its health
+   * RETIRED. If its agent speaks again all the same, it is a node like any
+   * other again. FAILED_PRECONDITION while it is HEALTHY. Retiring what is
+   * retired changes nothing. NOT_FOUND if there is no such node.
+   *
+   * @generated from rpc assettrack.v1.NodeService.RetireNode
+   */
+  retireNode: {
+    methodKind: "unary";
+    input: typeof RetireNodeRequestSchema;
+    output: typeof NodeSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_assettrack_v1_node_service, 0);
