@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod amqp;
 pub mod digest;
+pub mod failpoint;
 pub mod grpc;
 pub mod identity;
 pub mod json;

@@ -24,7 +24,7 @@ use crate::{
     store::{
         command::delete_expired,
         node::clock_and_contact,
-        pool::{self, DatabaseError, Pool},
+        pool::{self, DatabaseError, Pool, Pooled},
         signing_key, upkeep,
     },
 };
@@ -32,6 +32,9 @@ use crate::{
 /// How long the database may take to come up at the start.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+/// A look at the clock takes a millisecond. A database that takes longer than
+/// this is away, or the connection is half open.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 /// Connections for what collectors deliver.
 const INGEST_CONNECTIONS: usize = 4;
 /// Connections for what collectors are told: a poll, and a stream that opens.
@@ -94,11 +97,12 @@ pub async fn run(
         metrics: DutyMetrics::register(&metrics),
     };
     let api = Api::new(pool.clone(), PageTokens::new(key), descriptors);
+    let pools = [pool.clone(), ingest_pool.clone(), commands.clone()];
     let delivery = DeliveryMetrics::register(&metrics);
     let streams = CommandStreams::new(commands, delivery.clone(), Patience::default());
     let hand_out = tokio::spawn(streams.clone().run(shutdown.clone()));
     let measure = tokio::spawn(measure(pool.clone(), delivery.clone(), shutdown.clone()));
-    let watch = tokio::spawn(watch_database(pool.clone(), database, shutdown.clone()));
+    let watch = tokio::spawn(watch_database(pools, database, shutdown.clone()));
     let keep = tokio::spawn(keep_commands(pool, shutdown.clone()));
     let duties = tokio::spawn(duties.run(shutdown.clone()));
     tracing::info!(address = %grpc.local_addr()?, "processor is up");
@@ -142,18 +146,28 @@ async fn page_token_key(pool: &Pool) -> Result<Vec<u8>, DatabaseError> {
     Ok(signing_key::get_or_create(&mut connection, "page-token").await?)
 }
 
-/// Keeps the readiness true to the database.
-async fn watch_database(pool: Pool, condition: Condition, shutdown: CancellationToken) {
+/// Keeps the readiness true to the database, and pools free of connections that
+/// nobody answers on.
+async fn watch_database(pools: [Pool; 3], condition: Condition, shutdown: CancellationToken) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(WATCH_INTERVAL) => {}
             () = shutdown.cancelled() => return,
         }
-        match pool.get().await {
-            Ok(mut connection) => match clock_and_contact(&mut connection).await {
-                Ok(_) => condition.holds(),
-                Err(error) => condition.fails(error.to_string()),
-            },
+        match pools[0].get().await {
+            Ok(mut connection) => {
+                match tokio::time::timeout(ANSWER_DEADLINE, clock_and_contact(&mut connection)).await {
+                    Ok(Ok(_)) => condition.holds(),
+                    Ok(Err(error)) => condition.fails(error.to_string()),
+                    Err(_) => {
+                        condition.fails("the database does not answer");
+                        drop(Pooled::take(connection));
+                        for pool in &pools {
+                            pool.retain(|_, _| false);
+                        }
+                    }
+                }
+            }
             // Busy is not gone.
             Err(PoolError::Timeout(deadpool::managed::TimeoutType::Wait)) => {}
             Err(error) => condition.fails(error.to_string()),

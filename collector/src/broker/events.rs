@@ -179,6 +179,7 @@ impl Intake<'_> {
     }
 
     async fn acknowledge(&mut self, request: &Request) -> Result<(), SessionError> {
+        kit::failpoint::pass("ack_before");
         let acks = self.ledger.settle(request.items.iter().map(|item| item.tag));
         self.held.set(self.ledger.len());
         if let Some(tag) = acks.up_to {
@@ -187,6 +188,7 @@ impl Intake<'_> {
         for tag in acks.single {
             self.channel.basic_ack(tag, BasicAckOptions { multiple: false }).await?;
         }
+        kit::failpoint::pass("ack_after");
         Ok(())
     }
 }

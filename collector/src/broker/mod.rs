@@ -38,6 +38,8 @@ use crate::{backoff::Backoff, decode::Contract, observed::Observed, processor::P
 const GOOD_AFTER: Duration = Duration::from_secs(10);
 /// Pause before a queue that may not be consumed is tried again.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+/// Short enough that what is fresh is seen within 10 s of the broker's return.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 /// How long the broker may take to say goodbye.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -79,7 +81,7 @@ enum SessionError {
 /// Keeps a connection and consumes by it, until `shutdown`. `connected` is the
 /// condition that there is one.
 pub async fn supervise(broker: Broker, parts: Arc<Parts>, connected: Condition, shutdown: CancellationToken) {
-    let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
+    let mut backoff = Backoff::new(Duration::from_millis(250), LONGEST_PAUSE);
     while !shutdown.is_cancelled() {
         let began = Instant::now();
         let ended = session(&broker, &parts, &connected, &shutdown).await;

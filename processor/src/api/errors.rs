@@ -59,7 +59,7 @@ pub fn query(cause: &QueryError) -> Status {
 pub fn ingest(cause: &IngestError) -> Status {
     match cause {
         IngestError::Busy => busy(),
-        IngestError::Unreachable(_) | IngestError::Died(_) => {
+        IngestError::Unreachable(_) | IngestError::Silent | IngestError::Died(_) => {
             tracing::error!(error = %cause, "nothing ingested");
             unavailable()
         }

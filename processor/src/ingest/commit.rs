@@ -44,7 +44,15 @@ pub async fn commit(
     messages: &[Message],
     descriptors: &Descriptors,
 ) -> QueryResult<Outcome> {
-    connection.transaction(async |connection| run(connection, messages, descriptors).await).await
+    let outcome = connection
+        .transaction(async |connection| {
+            let outcome = run(connection, messages, descriptors).await?;
+            kit::failpoint::pass("commit_before");
+            Ok(outcome)
+        })
+        .await;
+    kit::failpoint::pass("commit_after");
+    outcome
 }
 
 /// Runs the transaction of one message and rolls it back: would it work?

@@ -3,7 +3,7 @@
 
 use std::{fs, io::ErrorKind, path::Path};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     bench::statistics::Sample,
@@ -97,8 +97,8 @@ impl Figure {
 }
 
 /// Puts a run before those that a file holds already.
-pub fn keep(path: &Path, run: &Run) -> Result<(), Error> {
-    let mut runs: Vec<Run> = match fs::read(path) {
+pub fn keep<R: Clone + DeserializeOwned + Serialize>(path: &Path, run: &R) -> Result<(), Error> {
+    let mut runs: Vec<R> = match fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map_err(|source| Error::ForeignResults { path: path.display().to_string(), source })?,
         Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),

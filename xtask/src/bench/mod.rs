@@ -4,11 +4,11 @@
 mod agent;
 mod containers;
 mod cri;
-mod figures;
+pub mod figures;
 mod found;
 mod idle;
 mod ingest;
-mod machine;
+pub mod machine;
 mod packages;
 mod process;
 mod statistics;

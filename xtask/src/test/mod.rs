@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 pub use counts::Counts;
 pub use report::Report;
+pub use rust::build;
 
 use crate::{
     checkout::Checkout,
