@@ -90,7 +90,7 @@ pub async fn lock_in_txn(connection: &mut AsyncPgConnection, nodes: &[Uuid]) -> 
          new_stream_time, new_stream_count FROM node WHERE uid = ANY(",
     )
     .bind(Bind::Uuids(nodes.to_vec()))
-    .text(") ORDER BY uid FOR UPDATE");
+    .text(") ORDER BY uid FOR NO KEY UPDATE");
     load(connection, query).await
 }
 

@@ -34,7 +34,7 @@ pub async fn lock_in_txn(connection: &mut AsyncPgConnection, node: Uuid) -> Quer
     let query =
         Sql::new("SELECT heartbeat_time, heartbeat_interval_seconds, retire_time FROM node WHERE uid = ")
             .bind(Bind::Uuid(node))
-            .text(" FOR UPDATE");
+            .text(" FOR NO KEY UPDATE");
     Ok(load(connection, query).await?.pop())
 }
 
