@@ -19,8 +19,10 @@ async fn only_public_services_are_listed_in_both_versions() {
     let expected = [
         "assettrack.v1.AssetService",
         "assettrack.v1.CollectorService",
+        "assettrack.v1.DeadLetterService",
         "assettrack.v1.EventService",
         "assettrack.v1.ImageService",
+        "assettrack.v1.IntegrityService",
         "assettrack.v1.NodeService",
         "assettrack.v1.OverviewService",
         "grpc.health.v1.Health",
