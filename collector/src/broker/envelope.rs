@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 
 use contracts::v1::RejectedMessage;
-use kit::queue::{HEADER_NODE, HEADER_PUBLISHED, HEADER_SEQUENCE, HEADER_STREAM};
+use kit::{
+    decode::{KEPT_ENCODING, KEPT_HEADER, KEPT_ROUTING_KEY},
+    queue::{HEADER_NODE, HEADER_PUBLISHED, HEADER_SEQUENCE, HEADER_STREAM},
+};
 use lapin::{
     message::Delivery,
     types::{AMQPValue, FieldTable, ShortString},
@@ -51,10 +54,10 @@ fn headers(delivery: &Delivery) -> HashMap<String, String> {
     let properties = &delivery.properties;
     let short = |value: &Option<ShortString>| value.as_ref().map(ShortString::to_string);
     let mut all = vec![
-        ("routing_key".to_owned(), Some(delivery.routing_key.to_string())),
+        (KEPT_ROUTING_KEY.to_owned(), Some(delivery.routing_key.to_string())),
         ("exchange".to_owned(), Some(delivery.exchange.to_string())),
         ("content_type".to_owned(), short(properties.content_type())),
-        ("content_encoding".to_owned(), short(properties.content_encoding())),
+        (KEPT_ENCODING.to_owned(), short(properties.content_encoding())),
         ("message_id".to_owned(), short(properties.message_id())),
         ("user_id".to_owned(), short(properties.user_id())),
         ("app_id".to_owned(), short(properties.app_id())),
@@ -65,7 +68,7 @@ fn headers(delivery: &Delivery) -> HashMap<String, String> {
         let text = text_of(value)
             .or_else(|| number_of(value).map(|n| n.to_string()))
             .unwrap_or_else(|| format!("{value:?}"));
-        all.push((format!("headers.{name}"), Some(text)));
+        all.push((format!("{KEPT_HEADER}{name}"), Some(text)));
     }
     let mut room = MAX_HEADER_BYTES;
     let mut kept = HashMap::new();

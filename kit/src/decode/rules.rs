@@ -2,18 +2,18 @@
 
 use std::collections::HashSet;
 
-use contracts::v1::{
-    AssetDetails, AssetKind, EventBatch, ImageContent, ImageContentSource, KindDigest, NodeIdentity,
-    Observation, Presence, Snapshot,
-};
-use contracts::walk::Walk;
-use kit::{
+use crate::{
     identity::{kind_of, parse_uuid},
     queue::{
         MAX_CONTENT_PACKAGES, MAX_CONTENT_PARTS, MAX_DIGESTS, MAX_DISPLAY_NAME_BYTES, MAX_NATURAL_KEY_BYTES,
         MAX_NODE_NAME_BYTES, MAX_OBSERVATIONS, STATE_HASH_BYTES,
     },
 };
+use contracts::v1::{
+    AssetDetails, AssetKind, EventBatch, ImageContent, ImageContentSource, KindDigest, NodeIdentity,
+    Observation, Presence, Snapshot,
+};
+use contracts::walk::Walk;
 use prost_types::Timestamp;
 use uuid::Uuid;
 
