@@ -15,8 +15,9 @@ use crate::{
     api::{Api, routes},
     config::Config,
     domain::{changes::Descriptors, page_token::PageTokens},
-    ingest::{Ingest, IngestMetrics},
+    ingest::{Ingest, IngestMetrics, LetterMetrics},
     store::{
+        dead_letter::{Filter, count_by_reason},
         node::clock_and_contact,
         pool::{self, DatabaseError, Pool},
         signing_key, upkeep,
@@ -26,6 +27,8 @@ use crate::{
 /// How long the database may take to come up at the start.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+/// Time between two counts of the dead letters.
+const COUNT_INTERVAL: Duration = Duration::from_secs(15);
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(3600);
 /// Connections for what collectors deliver.
 const INGEST_CONNECTIONS: usize = 4;
@@ -78,17 +81,20 @@ pub async fn run(
     let descriptors = Arc::new(Descriptors::default());
     // Connections of its own: slow searches must not hold up what arrives.
     let ingest_pool = pool::pool(&url, INGEST_CONNECTIONS)?;
-    let ingest = Ingest::new(ingest_pool.clone(), descriptors.clone(), IngestMetrics::register(&metrics));
+    let ingest_metrics = IngestMetrics::register(&metrics);
+    let letters = ingest_metrics.letters.clone();
+    let ingest = Ingest::new(ingest_pool.clone(), descriptors.clone(), ingest_metrics);
     let api = Api::new(pool.clone(), PageTokens::new(key), descriptors);
     let watch = tokio::spawn(watch_database(pool.clone(), database, shutdown.clone()));
-    let keep = tokio::spawn(keep_partitions(pool, shutdown.clone()));
+    let keep = tokio::spawn(keep_partitions(pool.clone(), shutdown.clone()));
+    let count = tokio::spawn(count_letters(pool, letters, shutdown.clone()));
     tracing::info!(address = %grpc.local_addr()?, "processor is up");
     let grace = config.common.shutdown_grace();
-    let served =
-        kit::grpc::serve(grpc, routes(api, ingest, ingest_pool), readiness, grace, shutdown.clone()).await;
+    let routes = routes(api, ingest, ingest_pool, shutdown.clone());
+    let served = kit::grpc::serve(grpc, routes, readiness, grace, shutdown.clone()).await;
 
     shutdown.cancel();
-    for task in [watch, keep] {
+    for task in [watch, keep, count] {
         if let Err(died) = task.await {
             tracing::error!(error = %died, "a background task ended");
         }
@@ -138,6 +144,24 @@ async fn watch_database(pool: Pool, condition: Condition, shutdown: Cancellation
             // Busy is not gone.
             Err(PoolError::Timeout(deadpool::managed::TimeoutType::Wait)) => {}
             Err(error) => condition.fails(error.to_string()),
+        }
+    }
+}
+
+/// Keeps the count of the dead letters in the metrics.
+async fn count_letters(pool: Pool, metrics: LetterMetrics, shutdown: CancellationToken) {
+    let mut next = tokio::time::interval(COUNT_INTERVAL);
+    next.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = next.tick() => {}
+            () = shutdown.cancelled() => return,
+        }
+        // What is the matter with the database others say.
+        let Ok(mut connection) = pool.get().await else { continue };
+        match count_by_reason(&mut connection, &Filter::default()).await {
+            Ok(rows) => metrics.stored(rows.into_iter().map(|row| (row.reason, row.count))),
+            Err(error) => tracing::warn!(%error, "cannot count the dead letters"),
         }
     }
 }

@@ -21,7 +21,7 @@ use super::{Rejection, text::NulFinder};
 
 /// Seconds of 0001-01-01 and of 9999-12-31T23:59:59, the range of
 /// google.protobuf.Timestamp.
-const TIMESTAMP_SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+pub const TIMESTAMP_SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
 /// Checks who speaks; returns the node's UUID.
 pub fn node(identity: Option<&NodeIdentity>) -> Result<Uuid, Rejection> {

@@ -2,12 +2,14 @@
 
 mod asset;
 mod convert;
+mod dead_letter;
 mod edit;
 mod errors;
 mod event;
 mod health;
 mod image;
 mod ingest;
+mod letters_request;
 mod node;
 mod overview;
 mod request;
@@ -16,16 +18,20 @@ mod task;
 use std::sync::Arc;
 
 use contracts::v1::{
-    asset_service_server::AssetServiceServer, event_service_server::EventServiceServer,
-    image_service_server::ImageServiceServer, ingest_service_server::IngestServiceServer,
-    node_service_server::NodeServiceServer, overview_service_server::OverviewServiceServer,
+    asset_service_server::AssetServiceServer, dead_letter_service_server::DeadLetterServiceServer,
+    event_service_server::EventServiceServer, image_service_server::ImageServiceServer,
+    ingest_service_server::IngestServiceServer, node_service_server::NodeServiceServer,
+    overview_service_server::OverviewServiceServer,
 };
-use kit::grpc::{MAX_MESSAGE_BYTES, Routes};
+use kit::{
+    grpc::{MAX_MESSAGE_BYTES, Routes},
+    shutdown::CancellationToken,
+};
 use tonic::Status;
 
 use crate::{
     domain::{changes::Descriptors, page_token::PageTokens},
-    ingest::Ingest,
+    ingest::{Ingest, Replay},
     store::pool::{Pool, Pooled},
 };
 pub use overview::OverviewApi;
@@ -52,8 +58,10 @@ impl Api {
     }
 }
 
-/// All services of the processor.
-pub fn routes(api: Api, ingest: Ingest, ingest_pool: Pool) -> Routes {
+/// All services of the processor. What streams ends with `shutdown`.
+pub fn routes(api: Api, ingest: Ingest, ingest_pool: Pool, shutdown: CancellationToken) -> Routes {
+    let replay = Replay::new(ingest.clone(), api.pool.clone());
+    let letters = dead_letter::DeadLetterApi::new(api.clone(), replay, shutdown);
     let overview = OverviewApi::new(api.clone());
     let ingest = ingest::IngestApi::new(Api { pool: ingest_pool, ..api.clone() }, ingest);
     // Answers are bounded too. A page of 1,000 assets is well below a megabyte,
@@ -73,6 +81,11 @@ pub fn routes(api: Api, ingest: Ingest, ingest_pool: Pool) -> Routes {
     )
     .add_service(
         images.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES),
+    )
+    .add_service(
+        DeadLetterServiceServer::new(letters)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_ANSWER_BYTES),
     )
     .add_service(OverviewServiceServer::new(overview))
     .add_service(IngestServiceServer::new(ingest).max_decoding_message_size(MAX_MESSAGE_BYTES * 2))

@@ -4,6 +4,8 @@
 mod check;
 mod commit;
 mod contents;
+mod letter_metrics;
+mod replay;
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,6 +19,8 @@ use crate::{
     store::pool::{Pool, Pooled},
 };
 pub use check::{Content, Message};
+pub use letter_metrics::LetterMetrics;
+pub use replay::{Progress, Replay};
 
 /// Most messages of one call.
 pub const MAX_MESSAGES: usize = 1000;
@@ -49,6 +53,8 @@ pub struct IngestMetrics {
     pub duplicates: Counter,
     /// Messages kept as dead letters.
     pub dead_letters: Counter,
+    /// What is counted of dead letters.
+    pub letters: LetterMetrics,
     /// Rows appended to the log.
     pub events: Counter,
     /// Duration of a transaction.
@@ -63,6 +69,7 @@ impl IngestMetrics {
             committed: Counter::default(),
             duplicates: Counter::default(),
             dead_letters: Counter::default(),
+            letters: LetterMetrics::register(metrics),
             events: Counter::default(),
             seconds: Histogram::new(buckets),
         };
@@ -187,7 +194,7 @@ impl Ingest {
 
 /// Whether the transaction met another and may simply be run again. PostgreSQL
 /// says 40001 or 40P01; diesel passes on no more than the first, and texts.
-fn lost_a_race(error: &QueryError) -> bool {
+pub(crate) fn lost_a_race(error: &QueryError) -> bool {
     match error {
         QueryError::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => true,
         QueryError::DatabaseError(_, information) => information.message().contains("deadlock detected"),

@@ -4,6 +4,7 @@
 
 mod assets;
 mod bad_input;
+mod dead_letters;
 mod events;
 mod images;
 mod ingest;

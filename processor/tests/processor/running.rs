@@ -1,6 +1,6 @@
 //! A processor that runs in the test, and batches as an agent would make them.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use clap::Parser;
 use contracts::v1::{
@@ -21,6 +21,7 @@ use uuid::Uuid;
 pub struct Running {
     pub channel: Channel,
     pub database: Database,
+    pub admin: SocketAddr,
     shutdown: CancellationToken,
     task: JoinHandle<Result<(), processor::Error>>,
 }
@@ -40,7 +41,7 @@ impl Running {
         })
         .await;
         let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-        Self { channel, database, shutdown, task }
+        Self { channel, database, admin: admin_address, shutdown, task }
     }
 
     pub fn assets(&self) -> AssetServiceClient<Channel> {
