@@ -15,6 +15,7 @@ use crate::{
         AssetArguments, AssetsArguments, Command, EventsArguments, ImagePackagesArguments,
         ImageSearchArguments,
     },
+    dead_letters,
     failure::Failure,
     fields, follow,
     gateway::{Gateway, MAX_PAGE_BYTES, pages},
@@ -39,6 +40,7 @@ pub async fn run<W: Write>(
         Command::ImagePackages(arguments) => image_packages(arguments, gateway, output).await,
         Command::ImageSearch(arguments) => image_search(arguments, gateway, output).await,
         Command::Overview => overview(gateway, output).await,
+        Command::DeadLetters(command) => dead_letters::run(command, gateway, output).await,
     }
 }
 

@@ -26,6 +26,12 @@ pub enum Failure {
         /// ID under which the call stands in the logs.
         request_id: String,
     },
+    /// What would be done must be confirmed.
+    #[error("{0}; say --yes if that is meant")]
+    Unconfirmed(String),
+    /// A call ended before what it was to do.
+    #[error("ended too early: {0}")]
+    Unfinished(String),
     /// The answer could not be written out.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -49,8 +55,13 @@ impl Failure {
         match self {
             Self::Away { .. } => true,
             Self::Refused { status, .. } => kit::grpc::is_transient(status),
-            Self::Output(_) | Self::Unshowable(_) => false,
+            Self::Unconfirmed(_) | Self::Unfinished(_) | Self::Output(_) | Self::Unshowable(_) => false,
         }
+    }
+
+    /// Whether the tool was told too little.
+    pub fn is_misuse(&self) -> bool {
+        matches!(self, Self::Unconfirmed(_))
     }
 
     /// Whether the reader of the output went away, as `head` does: no fault.

@@ -4,7 +4,7 @@ use std::{ops::ControlFlow, time::Duration};
 
 use kit::{grpc::MAX_MESSAGE_BYTES, settings::SettingError};
 use tonic::{
-    Request, Response, Status,
+    Request, Response, Status, Streaming,
     metadata::MetadataValue,
     transport::{Channel, Endpoint},
 };
@@ -80,6 +80,32 @@ impl Gateway {
             Ok(response) => Ok(response.into_inner()),
             Err(status) => Err(Failure::of_call(status, &self.url, &request_id)),
         }
+    }
+}
+
+impl Gateway {
+    /// Makes one call that answers with a stream, with a request ID of its own
+    /// and no deadline: it takes as long as there is something to tell.
+    ///
+    /// # Errors
+    /// [`Failure::Away`] and [`Failure::Refused`].
+    pub async fn stream<Q, A>(
+        &self,
+        message: Q,
+        rpc: impl AsyncFnOnce(Channel, Request<Q>) -> Result<Response<Streaming<A>>, Status>,
+        mut see: impl FnMut(A),
+    ) -> Result<(), Failure> {
+        let request_id = uuid::Uuid::now_v7().to_string();
+        let mut request = Request::new(message);
+        if let Ok(id) = MetadataValue::try_from(&request_id) {
+            request.metadata_mut().insert("x-request-id", id);
+        }
+        let failed = |status| Failure::of_call(status, &self.url, &request_id);
+        let mut answers = rpc(self.channel.clone(), request).await.map_err(failed)?.into_inner();
+        while let Some(answer) = answers.message().await.map_err(failed)? {
+            see(answer);
+        }
+        Ok(())
     }
 }
 

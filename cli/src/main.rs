@@ -1,4 +1,4 @@
-//! `assettrack`: the operator's tool. It reads through the gateway and keeps
+//! `assettrack`: the operator's tool. It works through the gateway and keeps
 //! nothing.
 //!
 //! Exit status: 0, also if the reader of the output goes away; 1 with one line
@@ -9,6 +9,7 @@ mod args;
 mod cell;
 mod columns;
 mod commands;
+mod dead_letters;
 mod failure;
 mod fields;
 mod follow;
@@ -38,7 +39,8 @@ fn main() -> ExitCode {
         Err(failure) => {
             // Nothing is left to tell it to if stderr is gone too.
             let _ = writeln!(std::io::stderr(), "{}", failure.line());
-            ExitCode::FAILURE
+            let misuse = u8::try_from(kit::settings::EXIT_USAGE).map_or(ExitCode::FAILURE, ExitCode::from);
+            if failure.is_misuse() { misuse } else { ExitCode::FAILURE }
         }
     }
 }

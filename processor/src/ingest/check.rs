@@ -145,15 +145,18 @@ fn rejected_letter(queue: &str, message_id: &str, rejected: RejectedMessage) -> 
     let clean = |text: &str| text.replace('\0', "\u{fffd}");
     let headers: HashMap<String, String> =
         rejected.headers.iter().map(|(key, value)| (clean(key), clean(value))).collect();
-    let node = headers.get(kit::queue::HEADER_NODE).and_then(|node| parse_uuid(node));
+    let claims = kit::decode::Claims::of_kept(&headers);
+    let node = claims.node.and_then(parse_uuid);
+    let stream = claims.stream.and_then(parse_uuid);
+    let sequence = claims.sequence;
     DeadLetter {
         reason: small(rejected.reason),
         detail: rejected.detail,
         queue: queue.to_owned(),
         message_id: message_id.to_owned(),
         node,
-        stream: None,
-        sequence: None,
+        stream,
+        sequence,
         headers: serde_json::json!(headers),
         body: rejected.body,
         body_size_bytes: i64::try_from(rejected.body_size_bytes).unwrap_or(i64::MAX),

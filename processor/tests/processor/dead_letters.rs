@@ -257,7 +257,12 @@ async fn what_the_store_refused_is_applied_once_the_cause_is_mended() {
     let agent = Agent::new();
     running.deliver(vec![agent.batch(1, vec![package(Presence::Present, "old", "1")])]).await;
     let database = running.database.connect().await;
-    database.batch_execute("ALTER TABLE asset ALTER natural_key TYPE varchar(20)").await.unwrap();
+    // As a column that is too narrow would.
+    let refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         RAISE EXCEPTION 'value too long for type character varying(20)' USING ERRCODE = '22001'; END $$; \
+         CREATE TRIGGER refuse BEFORE INSERT ON asset FOR EACH ROW \
+         WHEN (length(NEW.natural_key) > 20) EXECUTE FUNCTION refuse()";
+    database.batch_execute(refuse).await.unwrap();
     let refused = agent.batch(2, vec![package(Presence::Present, "a-name-too-long-for-it", "1")]);
     running.keep(vec![message(refused.clone())]).await;
     let letter = running.stored().await.remove(0);
@@ -270,7 +275,7 @@ async fn what_the_store_refused_is_applied_once_the_cause_is_mended() {
 
     assert_eq!(running.replay(all()).await.still_dead, 1);
     assert_eq!(running.stored().await.len(), 1);
-    database.batch_execute("ALTER TABLE asset ALTER natural_key TYPE text").await.unwrap();
+    database.batch_execute("DROP TRIGGER refuse ON asset").await.unwrap();
     assert_eq!(running.replay(all()).await.committed, 1);
     assert_eq!(running.stored().await, []);
     assert_eq!(running.list("a-name-too-long-for-it state=ACTIVE").await.len(), 1);
