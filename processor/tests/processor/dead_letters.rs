@@ -390,8 +390,10 @@ async fn letters_are_read_counted_and_paged() {
     let running = Running::start().await;
     let agent = Agent::new();
     running.deliver(vec![agent.batch(1, vec![package(Presence::Present, "bash", "1")])]).await;
-    let body = |n| changed(&agent, n, |batch| batch.schema_version = 7);
-    running.keep((2..=8).map(|n| rejected(&agent, n, UnknownVersion, body(n))).collect()).await;
+    let bodies: HashMap<i64, Vec<u8>> =
+        (2..=8).map(|n| (n, changed(&agent, n, |batch| batch.schema_version = 7))).collect();
+    let future = bodies.iter().map(|(n, body)| rejected(&agent, *n, UnknownVersion, body.clone()));
+    running.keep(future.collect()).await;
     let junk = rejected(&agent, 9, Undecodable, b"\xff".to_vec());
     // The same bytes again, together and alone, only count.
     running.keep(vec![junk.clone(), junk.clone()]).await;
@@ -442,7 +444,8 @@ async fn letters_are_read_counted_and_paged() {
         running.letters().get_dead_letter(request).await.unwrap().into_inner()
     };
     let letter = whole(&seen[1].name).await;
-    assert_eq!(letter.body, body(8));
+    assert_eq!(letter.body, bodies[&letter.sequence]);
+    assert_eq!(letter.stream, agent.stream.to_string());
     assert_eq!(letter.batch.unwrap().schema_version, 7, "shown, although it breaks a rule");
     assert_eq!(letter.headers["routing_key"], batch_key(agent.node));
     assert_eq!(letter.node_display_name, "node-1");
