@@ -21,7 +21,7 @@ use super::{Rejection, text::NulFinder};
 
 /// Seconds of 0001-01-01 and of 9999-12-31T23:59:59, the range of
 /// google.protobuf.Timestamp.
-pub const TIMESTAMP_SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+const TIMESTAMP_SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
 /// Checks who speaks; returns the node's UUID.
 pub fn node(identity: Option<&NodeIdentity>) -> Result<Uuid, Rejection> {
@@ -252,8 +252,14 @@ fn sized_text(field: &str, text: &str, most: usize) -> Result<(), Broken> {
     Ok(())
 }
 
+/// Whether a time is one of those that google.protobuf.Timestamp may hold; others
+/// have no form as JSON.
+pub fn is_time(time: &Timestamp) -> bool {
+    TIMESTAMP_SECONDS.contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos)
+}
+
 fn timestamp(field: &str, time: &Timestamp) -> Result<(), Broken> {
-    if TIMESTAMP_SECONDS.contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos) {
+    if is_time(time) {
         return Ok(());
     }
     broken(field, format!("{} s and {} ns is no time of the years 1 to 9999", time.seconds, time.nanos))

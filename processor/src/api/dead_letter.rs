@@ -7,8 +7,9 @@ use contracts::v1::{
     GetDeadLetterRequest, ListDeadLettersRequest, ListDeadLettersResponse, ReplayDeadLettersRequest,
     ReplayDeadLettersResponse, dead_letter_service_server::DeadLetterService,
 };
+use contracts::walk::Walk as _;
 use kit::{
-    decode::{KEPT_ENCODING, Unpacker},
+    decode::{KEPT_ENCODING, Unpacker, rules::is_time},
     identity::Collection,
     shutdown::CancellationToken,
     status::{not_found, retry_later},
@@ -74,11 +75,23 @@ fn whole(row: WholeRow) -> DeadLetter {
     DeadLetter { headers, batch, body, ..letter(row.letter) }
 }
 
-/// A body as a batch, whatever rules it breaks; never one of more than 64 KiB.
+/// A body as a batch, whatever rules it breaks: but none of more than 64 KiB, and
+/// none with a time that JSON has no form for, or the whole letter would have none.
 fn batch(encoding: Option<&str>, body: &[u8]) -> Option<EventBatch> {
     let mut unpacker = Unpacker::default();
     let plain = unpacker.unpack(encoding, body).ok()?;
-    EventBatch::decode(plain).ok()
+    EventBatch::decode(plain).ok().filter(has_json)
+}
+
+fn has_json(batch: &EventBatch) -> bool {
+    let mut fits = true;
+    for observation in &batch.observations {
+        fits &= observation.observe_time.as_ref().is_none_or(is_time);
+        if let Some(details) = &observation.details {
+            details.times(&mut |_, time| fits &= is_time(time));
+        }
+    }
+    fits
 }
 
 fn answer(progress: Progress, done: bool) -> ReplayDeadLettersResponse {

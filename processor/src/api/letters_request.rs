@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use contracts::v1::{DeadLetterFilter, DeadLetterReason};
-use kit::{decode::rules::TIMESTAMP_SECONDS, identity::Collection, status::invalid_field};
+use kit::{decode::rules::is_time, identity::Collection, status::invalid_field};
 use prost_types::Timestamp;
 use tonic::Status;
 
@@ -67,7 +67,7 @@ fn time(field: &str, time: Option<&Timestamp>) -> Result<Option<DateTime<Utc>>, 
     let Some(time) = time else { return Ok(None) };
     let known = u32::try_from(time.nanos)
         .ok()
-        .filter(|_| TIMESTAMP_SECONDS.contains(&time.seconds))
+        .filter(|_| is_time(time))
         .and_then(|nanos| DateTime::from_timestamp(time.seconds, nanos));
     known.map(Some).ok_or_else(|| {
         let problem = format!("{} s and {} ns is no time of the years 1 to 9999", time.seconds, time.nanos);

@@ -206,6 +206,11 @@ async fn what_is_no_message_stays_with_its_reason_however_often_it_is_replayed()
     assert_eq!((told.total, told.still_dead), (table.len() as i64, table.len() as i64));
     let after = running.stored().await;
     for (message, reason, detail) in &table {
+        let request = GetDeadLetterRequest { name: of(message, &stored).name };
+        let letter = running.letters().get_dead_letter(request).await.unwrap().into_inner();
+        let sequence: i64 = message.message_id.trim_start_matches("m-").parse().unwrap();
+        let unreadable = [Undecodable, TooLarge].contains(reason) || sequence == 11;
+        assert_eq!(letter.batch.is_none(), unreadable, "an impossible time has no form as JSON: {letter:?}");
         let (before, after) = (of(message, &stored), of(message, &after));
         assert_eq!(after.reason(), *reason, "{after:?}");
         assert!(after.detail.starts_with(detail), "{after:?}");
