@@ -2,7 +2,7 @@
 
 use chrono::DateTime;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use contracts::v1::DeadLetterReason;
+use contracts::v1::{AssetKind, DeadLetterReason};
 use prost_types::Timestamp;
 
 /// Reads AssetTrack's inventory through its gateway, and does what operators do.
@@ -45,6 +45,10 @@ pub enum Command {
     Asset(AssetArguments),
     /// Lists the machines that run agents.
     Nodes,
+    /// Has the agent of a node scan now.
+    Scan(ScanArguments),
+    /// Says that a node will not return: its assets become REMOVED.
+    Retire(RetireArguments),
     /// Lists what happened, newest first.
     Events(EventsArguments),
     /// Lists the packages in a container image.
@@ -56,6 +60,23 @@ pub enum Command {
     /// Lists, shows, replays or deletes messages that could not be applied.
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
+    /// Publishes to the broker what a fleet of agents would, made up from a seed.
+    ///
+    /// Needs no gateway. Progress goes to stderr, a report to stdout: as text, or
+    /// with `--output json` as one object. Ends with status 1 if anything is not
+    /// confirmed by the broker.
+    Simulate(Box<assettrack_cli::simulate::Settings>),
+    /// Folds the log again and compares it with the inventory. Exit status: 0 if
+    /// nothing differs, 1 if something does, 2 if it could not be told.
+    Verify(VerifyArguments),
+}
+
+/// For `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArguments {
+    /// Verify one node alone: `nodes/{uuid}`, or the UUID alone.
+    #[arg(long)]
+    pub node: Option<String>,
 }
 
 /// For `assets`.
@@ -80,6 +101,33 @@ pub struct AssetArguments {
     /// Show its revisions instead, newest first.
     #[arg(long)]
     pub revisions: bool,
+}
+
+/// For `scan`.
+#[derive(Debug, Args)]
+pub struct ScanArguments {
+    /// `nodes/{uuid}`, or the UUID alone.
+    pub name: String,
+    /// A kind to look for, such as `PACKAGE`; may be given more than once. All
+    /// if it is not given.
+    #[arg(long = "kind", value_name = "KIND", value_parser = kind)]
+    pub kinds: Vec<AssetKind>,
+    /// List all in full, too, instead of what changed.
+    #[arg(long)]
+    pub resync: bool,
+}
+
+/// For `retire`.
+#[derive(Debug, Args)]
+pub struct RetireArguments {
+    /// `nodes/{uuid}`, or the UUID alone.
+    pub name: String,
+}
+
+/// A kind by its name, in upper or lower case.
+fn kind(name: &str) -> Result<AssetKind, String> {
+    AssetKind::from_str_name(&format!("ASSET_KIND_{}", name.to_uppercase()))
+        .ok_or_else(|| "is no kind of asset; one is PACKAGE".to_owned())
 }
 
 /// For `image-packages`.

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use contracts::v1::{
-    Asset, AssetKind, AssetRevision, AssetState, CollectorState, Event, EventType, ImageContentSource,
-    ImagePackage, Lifecycle, ManagedFields, Node, NodeHealth, PackageDetails,
+    Asset, AssetKind, AssetRevision, AssetState, CollectorState, Completeness, Difference, DifferenceType,
+    Event, EventType, ImageContentSource, ImagePackage, Lifecycle, ManagedFields, Node, NodeHealth,
+    PackageDetails,
 };
 
 use crate::{
@@ -37,6 +38,12 @@ pub fn health(number: i32) -> String {
     word(NodeHealth::try_from(number).ok().map(|health| health.as_str_name()), "NODE_HEALTH_", number)
 }
 
+/// `COMPLETE` and so on.
+fn completeness(number: i32) -> String {
+    let completeness = Completeness::try_from(number).ok();
+    word(completeness.map(|known| known.as_str_name()), "COMPLETENESS_", number)
+}
+
 /// `CONSUMING` and so on.
 pub fn collector_state(number: i32) -> String {
     let state = CollectorState::try_from(number).ok();
@@ -54,6 +61,11 @@ fn lifecycle(number: i32) -> String {
 fn image_source(number: i32) -> String {
     let source = ImageContentSource::try_from(number).ok();
     word(source.map(|source| source.as_str_name()), "IMAGE_CONTENT_SOURCE_", number)
+}
+
+fn difference_type(number: i32) -> String {
+    let difference = DifferenceType::try_from(number).ok();
+    word(difference.map(|difference| difference.as_str_name()), "DIFFERENCE_TYPE_", number)
 }
 
 /// What is seldom true stands out if nothing is said otherwise.
@@ -138,6 +150,7 @@ impl Row for Node {
             shown("display_name", |node, _| node.display_name.clone()),
             shown("cluster", |node, _| node.cluster.clone()),
             shown("health", |node, _| health(node.health)),
+            shown("completeness", |node, _| completeness(node.completeness)),
             shown("last_heartbeat_time", |node, clock| clock.show(node.last_heartbeat_time.as_ref())),
             shown("active_assets", |node, _| node.active_assets.to_string()),
             shown("outbox_batches", |node, _| node.outbox_batches.to_string()),
@@ -147,6 +160,8 @@ impl Row for Node {
             more("stream", |node, _| node.stream.clone()),
             more("last_sequence", |node, _| node.last_sequence.to_string()),
             more("received_sequence", |node, _| node.received_sequence.to_string()),
+            more("complete_time", |node, clock| clock.show(node.complete_time.as_ref())),
+            more("retire_time", |node, clock| clock.show(node.retire_time.as_ref())),
             more("create_time", |node, clock| clock.show(node.create_time.as_ref())),
         ]
     }
@@ -186,6 +201,18 @@ impl Row for ImagePackage {
             shown("source", |found, _| image_source(found.source)),
             more("manager", |found, _| of(found, |package| &package.manager)),
             more("license", |found, _| of(found, |package| &package.license)),
+        ]
+    }
+}
+
+impl Row for Difference {
+    fn columns() -> Vec<Column<Self>> {
+        vec![
+            shown("type", |difference, _| difference_type(difference.r#type)),
+            shown("kind", |difference, _| kind(difference.kind)),
+            shown("node", |difference, _| difference.node.clone()),
+            shown("asset", |difference, _| difference.asset.clone()),
+            shown("detail", |difference, _| difference.detail.clone()),
         ]
     }
 }

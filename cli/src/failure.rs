@@ -1,11 +1,11 @@
-//! Why the tool ends with exit status 1, as one line for people.
+//! Why the tool does not end with exit status 0, as one line for people.
 
 use std::{error::Error, fmt, io};
 
 use tonic::Status;
 use tonic_types::StatusExt;
 
-use crate::cell;
+use crate::{args::Command, cell};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,9 @@ pub enum Failure {
     /// A call ended before what it was to do.
     #[error("ended too early: {0}")]
     Unfinished(String),
+    /// The record is not what its log says.
+    #[error("{0} differences")]
+    Differs(u64),
     /// The answer could not be written out.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -55,13 +58,9 @@ impl Failure {
         match self {
             Self::Away { .. } => true,
             Self::Refused { status, .. } => kit::grpc::is_transient(status),
-            Self::Unconfirmed(_) | Self::Unfinished(_) | Self::Output(_) | Self::Unshowable(_) => false,
+            Self::Unconfirmed(_) | Self::Unfinished(_) | Self::Differs(_) => false,
+            Self::Output(_) | Self::Unshowable(_) => false,
         }
-    }
-
-    /// Whether the tool was told too little.
-    pub fn is_misuse(&self) -> bool {
-        matches!(self, Self::Unconfirmed(_))
     }
 
     /// Whether the reader of the output went away, as `head` does: no fault.
@@ -69,9 +68,23 @@ impl Failure {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
+    /// Exit status. Verifying answers a question, as diff(1) does: there 1 is an
+    /// answer.
+    pub fn exit_status(&self, command: &Command) -> u8 {
+        match (self, command) {
+            (Self::Differs(_), _) => 1,
+            (Self::Unconfirmed(_), _) => u8::try_from(kit::settings::EXIT_USAGE).unwrap_or(1),
+            (_, Command::Verify(_)) => 2,
+            _ => 1,
+        }
+    }
+
     /// The one line for stderr.
     pub fn line(&self) -> String {
-        format!("error: {}", cell::escaped(&self.to_string()))
+        match self {
+            Self::Differs(_) => self.to_string(),
+            _ => format!("error: {}", cell::escaped(&self.to_string())),
+        }
     }
 }
 

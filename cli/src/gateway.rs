@@ -70,16 +70,68 @@ impl Gateway {
         message: Q,
         rpc: impl AsyncFnOnce(Channel, Request<Q>) -> Result<Response<A>, Status>,
     ) -> Result<A, Failure> {
-        let request_id = uuid::Uuid::now_v7().to_string();
-        let mut request = Request::new(message);
+        let (mut request, request_id) = identified(message);
         request.set_timeout(DEADLINE);
-        if let Ok(id) = MetadataValue::try_from(&request_id) {
-            request.metadata_mut().insert("x-request-id", id);
-        }
         match rpc(self.channel.clone(), request).await {
             Ok(response) => Ok(response.into_inner()),
             Err(status) => Err(Failure::of_call(status, &self.url, &request_id)),
         }
+    }
+
+    /// Makes a call that answers many times, for as long as it takes.
+    ///
+    /// # Errors
+    /// [`Failure::Away`] and [`Failure::Refused`].
+    pub async fn open<Q, A>(
+        &self,
+        message: Q,
+        rpc: impl AsyncFnOnce(Channel, Request<Q>) -> Result<Response<Streaming<A>>, Status>,
+    ) -> Result<Answers<A>, Failure> {
+        let (request, request_id) = identified(message);
+        match rpc(self.channel.clone(), request).await {
+            Ok(response) => Ok(Answers { url: self.url.clone(), request_id, stream: response.into_inner() }),
+            Err(status) => Err(Failure::of_call(status, &self.url, &request_id)),
+        }
+    }
+}
+
+/// A request with an ID of its own.
+fn identified<Q>(message: Q) -> (Request<Q>, String) {
+    let request_id = uuid::Uuid::now_v7().to_string();
+    let mut request = Request::new(message);
+    if let Ok(id) = MetadataValue::try_from(&request_id) {
+        request.metadata_mut().insert("x-request-id", id);
+    }
+    (request, request_id)
+}
+
+/// Answers of one call, as they come.
+pub struct Answers<A> {
+    url: String,
+    request_id: String,
+    stream: Streaming<A>,
+}
+
+impl<A> Answers<A> {
+    /// The next one; none at the end.
+    ///
+    /// # Errors
+    /// [`Failure::Away`], also after a `silence`, and [`Failure::Refused`].
+    pub async fn next(&mut self, silence: Duration) -> Result<Option<A>, Failure> {
+        match tokio::time::timeout(silence, self.stream.message()).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(status)) => Err(Failure::of_call(status, &self.url, &self.request_id)),
+            Err(_) => Err(self.away(format!("silent for {} s", silence.as_secs()))),
+        }
+    }
+
+    /// The answers ended before the last one.
+    pub fn cut(&self) -> Failure {
+        self.away("the answer ended before its end".to_owned())
+    }
+
+    fn away(&self, cause: String) -> Failure {
+        Failure::Away { url: self.url.clone(), cause }
     }
 }
 

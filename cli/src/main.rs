@@ -1,8 +1,9 @@
-//! `assettrack`: the operator's tool. It works through the gateway and keeps
-//! nothing.
+//! `assettrack`: the operator's tool. It reads and asks through the gateway and
+//! keeps nothing.
 //!
 //! Exit status: 0, also if the reader of the output goes away; 1 with one line
-//! on stderr if the call failed; 64 if it was told wrong.
+//! on stderr if the call failed; 64 if it was told wrong. Of `verify` 1 says that
+//! something differs, and 2 that the call failed.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod args;
@@ -15,20 +16,25 @@ mod fields;
 mod follow;
 mod gateway;
 mod output;
+mod simulation;
 mod table;
+mod verify;
 
 use std::{
     io::{IsTerminal, Write},
     process::ExitCode,
 };
 
-use args::Arguments;
+use args::{Arguments, Command};
 use failure::Failure;
 use output::Output;
 use tonic::transport::Endpoint;
 
 fn main() -> ExitCode {
     let arguments: Arguments = kit::settings::parse();
+    if let Command::Simulate(settings) = &arguments.command {
+        return simulation::simulate(settings, arguments.output);
+    }
     let endpoint = match gateway::endpoint(&arguments.gateway_url) {
         Ok(endpoint) => endpoint,
         Err(wrong) => kit::settings::exit_usage(&wrong),
@@ -39,8 +45,7 @@ fn main() -> ExitCode {
         Err(failure) => {
             // Nothing is left to tell it to if stderr is gone too.
             let _ = writeln!(std::io::stderr(), "{}", failure.line());
-            let misuse = u8::try_from(kit::settings::EXIT_USAGE).map_or(ExitCode::FAILURE, ExitCode::from);
-            if failure.is_misuse() { misuse } else { ExitCode::FAILURE }
+            ExitCode::from(failure.exit_status(&arguments.command))
         }
     }
 }

@@ -56,6 +56,8 @@ pub struct Config {
 pub struct Checked {
     /// The broker.
     pub broker: kit::amqp::Broker,
+    /// The same, for publishing commands.
+    pub commands: kit::amqp::Broker,
     /// The way to the processor, not opened yet.
     pub processor: Channel,
     /// This collector: host and process, such as `node-7/4711`.
@@ -73,6 +75,7 @@ impl Config {
         let collector = format!("{host}/{}", std::process::id());
         Ok(Checked {
             broker: self.broker.broker(&format!("assettrack-collector {collector}"))?,
+            commands: self.broker.broker(&format!("assettrack-collector {collector} commands"))?,
             processor: kit::grpc::channel("processor-url", &self.processor_url)?,
             collector,
         })

@@ -10,6 +10,7 @@ pub mod decode;
 pub mod digest;
 pub mod grpc;
 pub mod identity;
+pub mod json;
 pub mod metrics;
 pub mod queue;
 pub mod readiness;

@@ -14,9 +14,15 @@ use tokio::net::TcpListener;
 use crate::{
     api::{Api, routes},
     config::Config,
+    delivery::{
+        DeliveryMetrics, measure,
+        streams::{CommandStreams, Patience},
+    },
     domain::{changes::Descriptors, page_token::PageTokens},
+    duty::{Duties, DutyMetrics, PARTITION_DAYS},
     ingest::{Ingest, IngestMetrics, LetterMetrics},
     store::{
+        command::delete_expired,
         dead_letter::{Filter, count_by_reason},
         node::clock_and_contact,
         pool::{self, DatabaseError, Pool},
@@ -29,11 +35,11 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// Time between two counts of the dead letters.
 const COUNT_INTERVAL: Duration = Duration::from_secs(15);
-const UPKEEP_INTERVAL: Duration = Duration::from_secs(3600);
 /// Connections for what collectors deliver.
 const INGEST_CONNECTIONS: usize = 4;
-/// Days for which the log has partitions ahead.
-const PARTITION_DAYS: i32 = 7;
+/// Connections for what collectors are told: a poll, and a stream that opens.
+const COMMAND_CONNECTIONS: usize = 2;
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Why the processor ended.
 #[derive(Debug, thiserror::Error)]
@@ -84,17 +90,30 @@ pub async fn run(
     let ingest_metrics = IngestMetrics::register(&metrics);
     let letters = ingest_metrics.letters.clone();
     let ingest = Ingest::new(ingest_pool.clone(), descriptors.clone(), ingest_metrics);
+    let commands = pool::pool(&url, COMMAND_CONNECTIONS)?;
+    let duties = Duties {
+        url,
+        descriptors: descriptors.clone(),
+        retention_days: config.retention_days,
+        scrub_interval: config.scrub_interval(),
+        metrics: DutyMetrics::register(&metrics),
+    };
     let api = Api::new(pool.clone(), PageTokens::new(key), descriptors);
+    let delivery = DeliveryMetrics::register(&metrics);
+    let streams = CommandStreams::new(commands, delivery.clone(), Patience::default());
+    let hand_out = tokio::spawn(streams.clone().run(shutdown.clone()));
+    let measure = tokio::spawn(measure(pool.clone(), delivery.clone(), shutdown.clone()));
     let watch = tokio::spawn(watch_database(pool.clone(), database, shutdown.clone()));
-    let keep = tokio::spawn(keep_partitions(pool.clone(), shutdown.clone()));
+    let keep = tokio::spawn(keep_commands(pool.clone(), shutdown.clone()));
     let count = tokio::spawn(count_letters(pool, letters, shutdown.clone()));
+    let duties = tokio::spawn(duties.run(shutdown.clone()));
     tracing::info!(address = %grpc.local_addr()?, "processor is up");
     let grace = config.common.shutdown_grace();
-    let routes = routes(api, ingest, ingest_pool, shutdown.clone());
+    let routes = routes(api, ingest, ingest_pool, streams, delivery, shutdown.clone());
     let served = kit::grpc::serve(grpc, routes, readiness, grace, shutdown.clone()).await;
 
     shutdown.cancel();
-    for task in [watch, keep, count] {
+    for task in [watch, keep, count, hand_out, measure, duties] {
         if let Err(died) = task.await {
             tracing::error!(error = %died, "a background task ended");
         }
@@ -166,14 +185,21 @@ async fn count_letters(pool: Pool, metrics: LetterMetrics, shutdown: Cancellatio
     }
 }
 
-/// Keeps partitions ahead of the clock.
-async fn keep_partitions(pool: Pool, shutdown: CancellationToken) {
+/// Keeps commands that nobody takes few.
+async fn keep_commands(pool: Pool, shutdown: CancellationToken) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(UPKEEP_INTERVAL) => {}
             () = shutdown.cancelled() => return,
         }
-        create_partitions(&pool).await;
+        match pool.get().await {
+            Ok(mut connection) => {
+                if let Err(error) = delete_expired(&mut connection).await {
+                    tracing::error!(%error, "cannot delete expired commands");
+                }
+            }
+            Err(error) => tracing::error!(%error, "cannot delete expired commands"),
+        }
     }
 }
 

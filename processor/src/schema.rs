@@ -14,6 +14,12 @@ diesel::table! {
         last_sequence -> BigInt,
         outbox_batches -> BigInt,
         identity_conflict_time -> Nullable<Timestamptz>,
+        compare_time -> Nullable<Timestamptz>,
+        compare_stream -> Nullable<Uuid>,
+        compare_sequence -> Nullable<BigInt>,
+        new_stream_time -> Nullable<Timestamptz>,
+        new_stream_count -> Integer,
+        retire_time -> Nullable<Timestamptz>,
     }
 }
 
@@ -83,6 +89,32 @@ diesel::table! {
 }
 
 diesel::table! {
+    asset_base (asset_uid) {
+        record_time -> Timestamptz,
+        id -> BigInt,
+        event_uid -> Uuid,
+        #[sql_name = "type"]
+        event_type -> SmallInt,
+        asset_uid -> Uuid,
+        kind -> SmallInt,
+        display_name -> Text,
+        node_uid -> Nullable<Uuid>,
+        natural_key -> Text,
+        revision -> BigInt,
+        managed_revision -> BigInt,
+        state -> SmallInt,
+        details -> Nullable<Bytea>,
+        managed -> Nullable<Bytea>,
+        changed_fields -> Array<Text>,
+        actor -> Text,
+        observe_time -> Nullable<Timestamptz>,
+        stream -> Nullable<Uuid>,
+        sequence -> Nullable<BigInt>,
+        batch_index -> Nullable<Integer>,
+    }
+}
+
+diesel::table! {
     dead_letter (uid) {
         uid -> Uuid,
         fingerprint -> Bytea,
@@ -115,5 +147,6 @@ diesel::table! {
 }
 
 diesel::joinable!(asset -> node (node_uid));
+diesel::joinable!(asset_base -> node (node_uid));
 diesel::joinable!(asset_event -> node (node_uid));
-diesel::allow_tables_to_appear_in_same_query!(asset, asset_event, node, node_stream);
+diesel::allow_tables_to_appear_in_same_query!(asset, asset_base, asset_event, node, node_stream);

@@ -89,6 +89,9 @@ pub struct Bench {
     /// Seconds for which memory and processor time are watched while all is idle
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(10..=3600))]
     pub seconds: u64,
+    /// Measure little: only enough to see that all of it works
+    #[arg(long)]
+    pub quick: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -96,6 +99,9 @@ pub enum Suite {
     /// The agent's memory, processor time and first scan, on a node with 1,000 packages and 50
     /// running containers, beside prometheus-node-exporter and fusioninventory-agent
     Agent,
+    /// From full queues to committed and acknowledged, beside a consumer of the usual kind in
+    /// Node.js; latency, memory, and how speed depends on the inventory's size. Takes a quarter of an hour
+    Ingest,
 }
 
 #[cfg(test)]

@@ -109,7 +109,11 @@ async fn one_asset_its_revisions_nodes_and_overview() {
          1         2026-03-03T00:00:01Z  CHANGED  agent  details.package.version\n"
     );
     let nodes = out(&url, &["nodes", "-o", "csv"]).await;
-    assert!(nodes.lines().nth(1).unwrap().starts_with("nodes/1,web-1,,STALE,,3,0,,yes,"), "{nodes}");
+    assert!(
+        nodes.lines().nth(1).unwrap().starts_with("nodes/1,web-1,,STALE,INCOMPLETE,,3,0,,yes,"),
+        "{nodes}"
+    );
+    assert!(nodes.lines().nth(1).unwrap().ends_with(",2026-03-03T03:00:00+03:00,,"), "{nodes}");
     assert_eq!(
         out(&url, &["overview", "-o", "csv", "--utc"]).await.replace("\r\n", "\n"),
         "field,value\nmeasured,2026-03-03T00:00:00Z\nassets.DISK.REMOVED,4\nnodes.HEALTHY,2\n\
@@ -118,6 +122,31 @@ async fn one_asset_its_revisions_nodes_and_overview() {
          unavailable.collector x:1,refused\n"
     );
     assert!(out(&url, &["overview", "-o", "json"]).await.contains(r#""deadLetters":"6""#));
+}
+
+#[tokio::test]
+async fn nodes_are_scanned_and_retired() {
+    let url = serve(inventory()).await;
+    assert_eq!(
+        out(&url, &["scan", "1", "--kind", "PACKAGE", "--kind", "disk", "--resync"]).await,
+        "FIELD        VALUE\n\
+         command_id   [5, 2] true\n\
+         expire_time  2026-03-03T03:01:00+03:00\n"
+    );
+    let json = out(&url, &["scan", "nodes/1", "-o", "json"]).await;
+    assert_eq!(json, "{\"commandId\":\"[] false\",\"expireTime\":\"2026-03-03T00:01:00Z\"}\n");
+    assert_eq!(
+        out(&url, &["retire", "1", "-o", "csv", "--utc"]).await.replace("\r\n", "\n"),
+        "field,value\nname,nodes/1\nhealth,RETIRED\nretire_time,2026-03-03T00:00:00Z\n"
+    );
+    let missing = run(&url, &["scan", "2"]).await;
+    assert_eq!(missing.code, Some(1));
+    assert!(missing.err.starts_with("error: nodes/2 does not exist (request "), "{}", missing.err);
+    let lives = run(&url, &["retire", "2"]).await;
+    assert_eq!(lives.code, Some(1));
+    assert!(lives.err.starts_with("error: nodes/2: its agent is heard (request "), "{}", lives.err);
+    let wrong = run(&url, &["scan", "1", "--kind", "PACKAGES"]).await;
+    assert_eq!((wrong.code, wrong.err.lines().count()), (Some(64), 1), "{}", wrong.err);
 }
 
 #[tokio::test]
@@ -173,6 +202,45 @@ async fn what_fails_is_one_line_and_a_status() {
         let wrong = run(url, &arguments).await;
         assert_eq!((wrong.code, wrong.err.lines().count()), (Some(64), 1), "{arguments:?}: {}", wrong.err);
     }
+}
+
+#[tokio::test]
+async fn verifying_tells_by_its_exit_status() {
+    let url = serve(inventory()).await;
+    let equal = run(&url, &["verify"]).await;
+    assert_eq!((equal.code, equal.out.as_str()), (Some(0), ""));
+    assert_eq!(equal.err, "verified 10 of 20 assets, 0 of 1 nodes\nverified 20 of 20 assets, 1 of 1 nodes\n");
+
+    let differs = run(&url, &["verify", "--node", "1"]).await;
+    assert_eq!(differs.code, Some(1));
+    assert_eq!(
+        differs.out,
+        "TYPE           KIND     NODE     ASSET     DETAIL\n\
+         ALTERED_ASSET  PACKAGE  nodes/1  assets/1  revision: is 7, should be 3\n\
+         WRONG_DIGEST   PACKAGE  nodes/1            digest: \\u{1b}[2J\n"
+    );
+    assert!(
+        differs.err.ends_with("verified 20 of 20 assets, 1 of 1 nodes\n2 differences\n"),
+        "{}",
+        differs.err
+    );
+    let json = run(&url, &["verify", "--node", "nodes/1", "--output", "json"]).await;
+    let first: serde_json::Value = serde_json::from_str(json.out.lines().next().unwrap()).unwrap();
+    assert_eq!((json.code, json.out.lines().count()), (Some(1), 2));
+    assert_eq!(first["type"], "DIFFERENCE_TYPE_ALTERED_ASSET");
+    assert_eq!(first["asset"], "assets/1");
+
+    for (node, line) in [
+        ("2", format!("error: no answer from the gateway at {url}: the answer ended before its end")),
+        ("3", "error: gone (request ".to_owned()),
+        ("4", "error: nodes/4 does not exist (request ".to_owned()),
+    ] {
+        let failed = run(&url, &["verify", "--node", node]).await;
+        let last = failed.err.lines().last().unwrap();
+        assert_eq!(failed.code, Some(2), "{node}: {}", failed.err);
+        assert!(last.starts_with(&line), "{node}: {}", failed.err);
+    }
+    assert_eq!(run(&url, &["verify", "--nodes", "1"]).await.code, Some(64));
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use std::{
 
 use contracts::v1::{asset_service_server::*, event_service_server::*, image_service_server::*};
 use contracts::v1::{
-    dead_letter_service_server::DeadLetterServiceServer, node_service_server::*, overview_service_server::*,
-    *,
+    dead_letter_service_server::DeadLetterServiceServer, integrity_service_server::*, node_service_server::*,
+    overview_service_server::*, *,
 };
 use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
@@ -188,6 +188,8 @@ impl NodeService for Inventory {
             name: "nodes/1".into(),
             display_name: "web-1".into(),
             health: NodeHealth::Stale.into(),
+            completeness: Completeness::Incomplete.into(),
+            complete_time: time(1_772_496_000),
             active_assets: 3,
             identity_conflict: true,
             ..Node::default()
@@ -196,15 +198,67 @@ impl NodeService for Inventory {
     }
     async fn request_scan(
         &self,
-        request: Request<contracts::v1::RequestScanRequest>,
-    ) -> Result<Response<contracts::v1::RequestScanResponse>, Status> {
-        Err(kit::status::not_found("Node", &request.into_inner().name))
+        request: Request<RequestScanRequest>,
+    ) -> Result<Response<RequestScanResponse>, Status> {
+        let request = request.into_inner();
+        if request.name != "nodes/1" {
+            return Err(kit::status::not_found("Node", &request.name));
+        }
+        let command_id = format!("{:?} {}", request.kinds, request.resync);
+        Ok(Response::new(RequestScanResponse { command_id, expire_time: time(1_772_496_060) }))
     }
-    async fn retire_node(
+    async fn retire_node(&self, request: Request<RetireNodeRequest>) -> Result<Response<Node>, Status> {
+        let name = request.into_inner().name;
+        if name != "nodes/1" {
+            return Err(kit::status::precondition("NODE_HEALTHY", &name, "its agent is heard"));
+        }
+        let health = NodeHealth::Retired.into();
+        Ok(Response::new(Node { name, health, retire_time: time(1_772_496_000), ..Node::default() }))
+    }
+}
+
+#[tonic::async_trait]
+impl IntegrityService for Inventory {
+    type VerifyInventoryStream =
+        tokio_stream::Iter<std::vec::IntoIter<Result<VerifyInventoryResponse, Status>>>;
+    async fn verify_inventory(
         &self,
-        request: Request<contracts::v1::RetireNodeRequest>,
-    ) -> Result<Response<Node>, Status> {
-        Err(kit::status::not_found("Node", &request.into_inner().name))
+        request: Request<VerifyInventoryRequest>,
+    ) -> Result<Response<Self::VerifyInventoryStream>, Status> {
+        assert!(!request.metadata().contains_key("grpc-timeout"), "it takes as long as it takes");
+        let answer = |verified_assets, differences: &[Difference], done| {
+            Ok(VerifyInventoryResponse {
+                verified_assets,
+                total_assets: 20,
+                verified_nodes: i64::from(done),
+                total_nodes: 1,
+                differences: differences.to_vec(),
+                done,
+            })
+        };
+        let altered = Difference {
+            r#type: DifferenceType::AlteredAsset.into(),
+            node: "nodes/1".into(),
+            kind: AssetKind::Package.into(),
+            asset: "assets/1".into(),
+            detail: "revision: is 7, should be 3".into(),
+        };
+        let digest = Difference {
+            r#type: DifferenceType::WrongDigest.into(),
+            asset: String::new(),
+            detail: "digest: \u{1b}[2J".into(),
+            ..altered.clone()
+        };
+        let answers = match request.into_inner().node.as_str() {
+            "nodes/1" => {
+                vec![answer(5, &[altered], false), answer(6, &[], false), answer(20, &[digest], true)]
+            }
+            "nodes/2" => vec![answer(5, &[], false)],
+            "nodes/3" => vec![answer(5, &[altered], false), Err(Status::unavailable("gone"))],
+            "" => vec![answer(10, &[], false), answer(20, &[], true)],
+            other => return Err(kit::status::not_found("Node", other)),
+        };
+        Ok(Response::new(tokio_stream::iter(answers)))
     }
 }
 
@@ -238,6 +292,7 @@ pub async fn serve(inventory: Inventory) -> String {
         .add_service(AssetServiceServer::new(inventory.clone()))
         .add_service(EventServiceServer::new(inventory.clone()))
         .add_service(ImageServiceServer::new(inventory.clone()))
+        .add_service(IntegrityServiceServer::new(inventory.clone()))
         .add_service(NodeServiceServer::new(inventory.clone()))
         .add_service(DeadLetterServiceServer::new(inventory.clone()))
         .add_service(OverviewServiceServer::new(inventory))

@@ -20,10 +20,9 @@ use crate::queue::{HEADER_NODE, HEADER_SEQUENCE, HEADER_STREAM, SCHEMA_VERSION, 
 
 /// Name under which a dead letter keeps its routing key.
 pub const KEPT_ROUTING_KEY: &str = "routing_key";
-/// Name under which a dead letter keeps its content encoding.
-pub const KEPT_ENCODING: &str = "content_encoding";
-/// What stands before the names of AMQP headers that a dead letter keeps.
-pub const KEPT_HEADER: &str = "headers.";
+/// Name under which a dead letter keeps its content encoding, without which the
+/// body cannot be read.
+pub const KEPT_ENCODING: &str = "content-encoding";
 
 /// Where a message says it comes from, beside what its body says. A header that
 /// is missing or has another type is `None`.
@@ -42,7 +41,8 @@ pub struct Claims<'a> {
 impl<'a> Claims<'a> {
     /// What a dead letter kept of them, as text.
     pub fn of_kept(kept: &'a HashMap<String, String>) -> Self {
-        let header = |name: &str| kept.get(&format!("{KEPT_HEADER}{name}")).map(String::as_str);
+        // The agent's headers stand under their own names, others do not.
+        let header = |name: &str| kept.get(name).map(String::as_str);
         Self {
             routing_key: kept.get(KEPT_ROUTING_KEY).map(String::as_str).unwrap_or_default(),
             node: header(HEADER_NODE),

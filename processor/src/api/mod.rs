@@ -9,8 +9,10 @@ mod event;
 mod health;
 mod image;
 mod ingest;
+mod integrity;
 mod letters_request;
 mod node;
+mod node_act;
 mod overview;
 mod request;
 mod task;
@@ -20,8 +22,8 @@ use std::sync::Arc;
 use contracts::v1::{
     asset_service_server::AssetServiceServer, dead_letter_service_server::DeadLetterServiceServer,
     event_service_server::EventServiceServer, image_service_server::ImageServiceServer,
-    ingest_service_server::IngestServiceServer, node_service_server::NodeServiceServer,
-    overview_service_server::OverviewServiceServer,
+    ingest_service_server::IngestServiceServer, integrity_service_server::IntegrityServiceServer,
+    node_service_server::NodeServiceServer, overview_service_server::OverviewServiceServer,
 };
 use kit::{
     grpc::{MAX_MESSAGE_BYTES, Routes},
@@ -30,6 +32,7 @@ use kit::{
 use tonic::Status;
 
 use crate::{
+    delivery::{DeliveryMetrics, streams::CommandStreams},
     domain::{changes::Descriptors, page_token::PageTokens},
     ingest::{Ingest, Replay},
     store::pool::{Pool, Pooled},
@@ -58,12 +61,21 @@ impl Api {
     }
 }
 
-/// All services of the processor. What streams ends with `shutdown`.
-pub fn routes(api: Api, ingest: Ingest, ingest_pool: Pool, shutdown: CancellationToken) -> Routes {
+/// All services of the processor. Replays end with `shutdown`.
+pub fn routes(
+    api: Api,
+    ingest: Ingest,
+    ingest_pool: Pool,
+    streams: CommandStreams,
+    metrics: DeliveryMetrics,
+    shutdown: CancellationToken,
+) -> Routes {
     let replay = Replay::new(ingest.clone(), api.pool.clone());
     let letters = dead_letter::DeadLetterApi::new(api.clone(), replay, shutdown);
     let overview = OverviewApi::new(api.clone());
-    let ingest = ingest::IngestApi::new(Api { pool: ingest_pool, ..api.clone() }, ingest);
+    let ingest_api = Api { pool: ingest_pool, ..api.clone() };
+    let ingest = ingest::IngestApi::new(ingest_api, ingest, streams, metrics);
+    let integrity = integrity::IntegrityApi::new(api.clone());
     // Answers are bounded too. A page of 1,000 assets is well below a megabyte,
     // unless people wrote long notes on most of them.
     let assets = AssetServiceServer::new(api.clone());
@@ -88,5 +100,10 @@ pub fn routes(api: Api, ingest: Ingest, ingest_pool: Pool, shutdown: Cancellatio
             .max_encoding_message_size(MAX_ANSWER_BYTES),
     )
     .add_service(OverviewServiceServer::new(overview))
+    .add_service(
+        IntegrityServiceServer::new(integrity)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_ANSWER_BYTES),
+    )
     .add_service(IngestServiceServer::new(ingest).max_decoding_message_size(MAX_MESSAGE_BYTES * 2))
 }

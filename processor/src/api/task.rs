@@ -13,9 +13,12 @@ where
 {
     match tokio::spawn(work).await {
         Ok(done) => done.map_err(Into::into),
-        Err(died) => {
-            tracing::error!(error = %died, "a call's task ended");
-            Err(error(Code::Internal, "INTERNAL", "the call failed; the processor's log says why", &[]))
-        }
+        Err(died) => Err(ended(&died)),
     }
+}
+
+/// A task ended without an answer.
+pub fn ended(died: &tokio::task::JoinError) -> Status {
+    tracing::error!(error = %died, "a call's task ended");
+    error(Code::Internal, "INTERNAL", "the call failed; the processor's log says why", &[])
 }

@@ -2,8 +2,10 @@
 
 pub mod attributes;
 pub mod changes;
+pub mod completeness;
 pub mod filter;
 pub mod fold;
 pub mod image;
 pub mod managed;
 pub mod page_token;
+pub mod refold;

@@ -6,6 +6,7 @@ mod commit;
 mod contents;
 mod letter_metrics;
 mod replay;
+mod streams;
 
 use std::{sync::Arc, time::Duration};
 
@@ -51,8 +52,6 @@ pub struct IngestMetrics {
     pub committed: Counter,
     /// Messages that were committed before.
     pub duplicates: Counter,
-    /// Messages kept as dead letters.
-    pub dead_letters: Counter,
     /// What is counted of dead letters.
     pub letters: LetterMetrics,
     /// Rows appended to the log.
@@ -68,7 +67,6 @@ impl IngestMetrics {
         let made = Self {
             committed: Counter::default(),
             duplicates: Counter::default(),
-            dead_letters: Counter::default(),
             letters: LetterMetrics::register(metrics),
             events: Counter::default(),
             seconds: Histogram::new(buckets),
@@ -81,11 +79,6 @@ impl IngestMetrics {
                 made.committed.clone(),
             );
             own.register("messages_duplicate", "Messages committed before", made.duplicates.clone());
-            own.register(
-                "messages_dead_lettered",
-                "Messages kept as dead letters",
-                made.dead_letters.clone(),
-            );
             own.register("events", "Rows appended to the log", made.events.clone());
             own.register("transaction_seconds", "Duration of a transaction", made.seconds.clone());
         });
@@ -144,10 +137,18 @@ impl Ingest {
         self.metrics.events.inc_by(outcome.events);
         for result in &outcome.results {
             match result {
-                IngestResult::Duplicate => self.metrics.duplicates.inc(),
-                IngestResult::DeadLettered => self.metrics.dead_letters.inc(),
-                _ => self.metrics.committed.inc(),
-            };
+                IngestResult::Duplicate => {
+                    self.metrics.duplicates.inc();
+                }
+                // By their reasons, below.
+                IngestResult::DeadLettered => {}
+                _ => {
+                    self.metrics.committed.inc();
+                }
+            }
+        }
+        for reason in &outcome.dead {
+            self.metrics.letters.kept(*reason);
         }
         Ok(outcome.results)
     }

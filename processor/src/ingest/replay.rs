@@ -263,7 +263,7 @@ impl Decoder {
             serde_json::from_value(letter.content.headers.clone()).unwrap_or_default();
         let encoding = headers.get(KEPT_ENCODING).map(String::as_str);
         let plain = self.unpacker.unpack(encoding, body)?;
-        let batch = EventBatch::decode(plain)
+        let mut batch = EventBatch::decode(plain)
             .map_err(|error| Rejection::new(DeadLetterReason::Undecodable, format!("body: {error}")))?;
         known_version(batch.schema_version)?;
         let node = rules::node(batch.node.as_ref())?;
@@ -271,7 +271,7 @@ impl Decoder {
         if !headers.is_empty() {
             agrees(&Claims::of_kept(&headers), node, &batch)?;
         }
-        rules::batch(&batch, &mut self.nul)?;
+        rules::batch(&mut batch, &mut self.nul)?;
         Ok(QueueMessage {
             message_id: letter.message_id.clone(),
             queue: letter.queue.clone(),

@@ -18,7 +18,10 @@ pub use selection::{
     Filter, Place, Selection, Walk, begin, count, count_by_reason, delete_chunk, list, next_chunk,
 };
 
-use super::sql::{Bind, Sql, execute, load};
+use super::{
+    ingest::{self, Waived},
+    sql::{Bind, Sql, execute, load},
+};
 
 /// Most bytes of a body that are shown (dead_letter_service.proto).
 const SHOWN_BODY_BYTES: i32 = 1 << 20;
@@ -34,11 +37,22 @@ pub struct DeadLetter {
     pub queue: String,
     pub message_id: String,
     pub node: Option<Uuid>,
+    /// Place in a stream that it says it has. Not proven.
     pub stream: Option<Uuid>,
     pub sequence: Option<i64>,
+    /// Kinds that it is about; none if that cannot be told.
+    pub kinds: Vec<i16>,
     pub headers: serde_json::Value,
     pub body: Vec<u8>,
     pub body_size_bytes: i64,
+}
+
+impl DeadLetter {
+    /// Its place in a stream, which counts as received: it can never be applied.
+    pub fn waived(&self) -> Option<Waived> {
+        let place = ingest::Place { node_uid: self.node?, stream: self.stream?, sequence: self.sequence? };
+        Some(Waived { place, kinds: self.kinds.clone() })
+    }
 }
 
 /// SHA-256 of what makes a letter the same one again.
@@ -67,13 +81,13 @@ fn storable_detail(detail: &str) -> String {
 ///
 /// # Errors
 /// The statement fails.
-pub async fn keep_in_txn(connection: &mut AsyncPgConnection, letters: &[DeadLetter]) -> QueryResult<()> {
+pub async fn keep_in_txn(connection: &mut AsyncPgConnection, letters: &[&DeadLetter]) -> QueryResult<()> {
     // Each once, as a statement may touch no row twice; and in one order
     // everywhere, so that two writers never wait for each other.
     let mut kept: BTreeMap<Vec<u8>, (&DeadLetter, i64)> = BTreeMap::new();
     for letter in letters {
         let fingerprint = fingerprint(letter.reason, &letter.queue, &letter.body);
-        let (newest, count) = kept.entry(fingerprint).or_insert((letter, 0));
+        let (newest, count) = kept.entry(fingerprint).or_insert((*letter, 0));
         *newest = letter;
         *count += 1;
     }

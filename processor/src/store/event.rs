@@ -1,9 +1,9 @@
-//! The table `asset_event`: the log.
+//! The tables `asset_event`, the log, and `asset_base`, what is left of its old days.
 
 use chrono::{DateTime, Utc};
 use diesel::{
-    ExpressionMethods, Insertable, NullableExpressionMethods, QueryDsl, QueryResult, Queryable, Selectable,
-    SelectableHelper,
+    ExpressionMethods, Insertable, NullableExpressionMethods, OptionalExtension, QueryDsl, QueryResult,
+    Queryable, Selectable, SelectableHelper,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use super::{
     filter_sql::Columns,
     sql::{Bind, Condition, Sql},
 };
-use crate::schema::{asset_event, node};
+use crate::schema::{asset_base, asset_event, node};
 
 /// Where filters on events find their fields.
 pub const COLUMNS: Columns = Columns {
@@ -122,17 +122,19 @@ pub async fn list(
     query.load(connection).await
 }
 
-/// Lists the revisions of an asset, newest first, below a given one.
+/// Lists the revisions of an asset, newest first, below a given one: those of the
+/// log, and then the base's, the oldest that is kept.
 ///
 /// # Errors
-/// The query fails.
+/// A query fails.
 pub async fn revisions(
     connection: &mut AsyncPgConnection,
     asset: Uuid,
     below: Option<i64>,
     limit: i64,
 ) -> QueryResult<Vec<RevisionRow>> {
-    asset_event::table
+    let below = below.unwrap_or(i64::MAX);
+    let mut rows: Vec<RevisionRow> = asset_event::table
         .left_join(node::table)
         .select((
             EventRow::as_select(),
@@ -141,9 +143,51 @@ pub async fn revisions(
             asset_event::managed,
         ))
         .filter(asset_event::asset_uid.eq(asset))
-        .filter(asset_event::revision.lt(below.unwrap_or(i64::MAX)))
+        .filter(asset_event::revision.lt(below))
         .order(asset_event::revision.desc())
         .limit(limit)
         .load(connection)
+        .await?;
+    if i64::try_from(rows.len()).unwrap_or(i64::MAX) < limit {
+        // Retention may have carried what was just read.
+        let below = rows.last().and_then(|(last, ..)| last.revision).unwrap_or(below);
+        rows.extend(base_revision(connection, asset, below).await?);
+    }
+    Ok(rows)
+}
+
+async fn base_revision(
+    connection: &mut AsyncPgConnection,
+    asset: Uuid,
+    below: i64,
+) -> QueryResult<Option<RevisionRow>> {
+    asset_base::table
+        .left_join(node::table)
+        .select((
+            (
+                asset_base::record_time,
+                asset_base::id,
+                asset_base::event_uid,
+                asset_base::event_type,
+                asset_base::asset_uid,
+                asset_base::kind,
+                asset_base::display_name,
+                asset_base::node_uid,
+                asset_base::natural_key,
+                asset_base::revision.nullable(),
+                asset_base::managed_revision,
+                asset_base::state,
+                asset_base::changed_fields,
+                asset_base::actor,
+                asset_base::observe_time,
+            ),
+            node::display_name.nullable(),
+            asset_base::details,
+            asset_base::managed,
+        ))
+        .filter(asset_base::asset_uid.eq(asset))
+        .filter(asset_base::revision.lt(below))
+        .first(connection)
         .await
+        .optional()
 }

@@ -21,6 +21,8 @@ pub type Pooled = Object<AsyncPgConnection>;
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
 /// Key of the advisory lock under which one replica migrates: "asset" in ASCII.
 const MIGRATION_LOCK: i64 = 0x0061_7373_6574;
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Limits of each session: no statement, lock or idle transaction holds others
 /// up for longer.
 const SESSION: &str = "SET statement_timeout = '20s'; SET lock_timeout = '10s'; \
@@ -61,11 +63,27 @@ pub fn pool(url: &Secret, size: usize) -> Result<Pool, DatabaseError> {
     Ok(Pool::builder(manager)
         .max_size(size)
         .wait_timeout(Some(Duration::from_secs(5)))
-        .create_timeout(Some(Duration::from_secs(5)))
+        .create_timeout(Some(CONNECT_TIMEOUT))
         .recycle_timeout(Some(Duration::from_secs(5)))
         .runtime(deadpool::Runtime::Tokio1)
         .post_create(limits)
         .build()?)
+}
+
+/// Opens a connection outside the pool, with the same limits and what `settings`
+/// sets. Dropping it, even in the middle of a statement, leaves nothing behind.
+///
+/// # Errors
+/// The database cannot be reached or refuses a setting.
+pub async fn connect(url: &Secret, settings: &'static str) -> Result<AsyncPgConnection, DatabaseError> {
+    let connecting = AsyncPgConnection::establish(url.expose());
+    let mut connection = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+        Ok(connected) => connected?,
+        Err(_) => return Err(diesel::ConnectionError::BadConnection("no answer in time".to_owned()).into()),
+    };
+    connection.batch_execute(SESSION).await?;
+    connection.batch_execute(settings).await?;
+    Ok(connection)
 }
 
 #[derive(diesel::QueryableByName)]

@@ -1,11 +1,11 @@
-//! What keeps the tables in shape.
+//! The log's partitions: made ahead of the clock, and dropped when they are old.
 
 use diesel::QueryResult;
 use diesel::QueryableByName;
-use diesel::sql_types::{Bool, Integer};
-use diesel_async::{AsyncConnection, AsyncPgConnection};
+use diesel::sql_types::{BigInt, Bool, Integer, Text};
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 
-use super::sql::{Bind, Sql, load};
+use super::sql::{Bind, Sql, execute, load};
 
 /// Key of the advisory lock under which one replica keeps partitions.
 const UPKEEP_LOCK: i64 = 0x7061_7274;
@@ -41,4 +41,68 @@ pub async fn create_partitions(connection: &mut AsyncPgConnection, days: i32) ->
             Ok(load::<Created>(connection, create).await?.first().map_or(0, |row| row.created))
         })
         .await
+}
+
+#[derive(QueryableByName)]
+struct Partition {
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
+/// Names of the log's partitions that end at least `days` days (UTC) before
+/// today, oldest first.
+///
+/// # Errors
+/// The query fails.
+pub async fn old_partitions(connection: &mut AsyncPgConnection, days: i32) -> QueryResult<Vec<String>> {
+    let query = Sql::new("SELECT name FROM event_partitions_before(")
+        .bind(Bind::Integer(days))
+        .text(") AS name ORDER BY name");
+    Ok(load::<Partition>(connection, query).await?.into_iter().map(|row| row.name).collect())
+}
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+}
+
+/// Carries the newest revision of each asset in a partition into the base; tells
+/// of how many. Until the end of the transaction nothing is added to the
+/// partition; other days are not held up.
+///
+/// # Errors
+/// A statement fails.
+pub async fn carry_partition_in_txn(connection: &mut AsyncPgConnection, name: &str) -> QueryResult<i64> {
+    // A day's rows may be many, and nobody waits for it.
+    connection.batch_execute("SET LOCAL statement_timeout = '15min'").await?;
+    let carry =
+        Sql::new("SELECT carry_event_partition(").bind(Bind::Text(name.to_owned())).text(") AS count");
+    Ok(load::<Count>(connection, carry).await?.first().map_or(0, |row| row.count))
+}
+
+/// Drops a partition that was carried in the same transaction. Needs the whole
+/// log for a moment, and as all who come later queue behind whoever waits for
+/// that, it waits no longer than a blink.
+///
+/// # Errors
+/// "lock timeout": somebody reads or writes the log; the savepoint that this
+/// runs in can be tried again.
+pub async fn drop_partition_in_txn(connection: &mut AsyncPgConnection, name: &str) -> QueryResult<()> {
+    connection.batch_execute("SET LOCAL lock_timeout = '100ms'").await?;
+    let drop_table = Sql::new("SELECT drop_event_partition(").bind(Bind::Text(name.to_owned())).text(")");
+    execute(connection, drop_table).await.map(drop)
+}
+
+/// Takes old rows out of the default partition, at most `most`, and carries the
+/// newest revision of each asset among them into the base, in one statement.
+/// Tells how many rows were taken.
+///
+/// # Errors
+/// The statement fails.
+pub async fn carry_default(connection: &mut AsyncPgConnection, days: i32, most: i32) -> QueryResult<i64> {
+    let carry = Sql::new("SELECT carry_default_events(")
+        .binds([Bind::Integer(days), Bind::Integer(most)])
+        .text(") AS count");
+    Ok(load::<Count>(connection, carry).await?.first().map_or(0, |row| row.count))
 }

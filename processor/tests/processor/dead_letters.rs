@@ -62,6 +62,10 @@ impl Running {
     }
 }
 
+async fn replays(running: &Running) -> f64 {
+    running.metric("assettrack_dead_letter_replays_running").await
+}
+
 fn all() -> ReplayDeadLettersRequest {
     ReplayDeadLettersRequest { all: true, messages_per_second: 10_000, ..Default::default() }
 }
@@ -70,9 +74,9 @@ fn all() -> ReplayDeadLettersRequest {
 fn rejected(agent: &Agent, sequence: i64, reason: DeadLetterReason, body: Vec<u8>) -> QueueMessage {
     let headers = [
         ("routing_key".to_owned(), batch_key(agent.node)),
-        (format!("headers.{HEADER_NODE}"), agent.node.to_string()),
-        (format!("headers.{HEADER_STREAM}"), agent.stream.to_string()),
-        (format!("headers.{HEADER_SEQUENCE}"), sequence.to_string()),
+        (HEADER_NODE.to_owned(), agent.node.to_string()),
+        (HEADER_STREAM.to_owned(), agent.stream.to_string()),
+        (HEADER_SEQUENCE.to_owned(), sequence.to_string()),
     ];
     QueueMessage {
         message_id: format!("m-{sequence}"),
@@ -133,7 +137,7 @@ fn hopeless(agent: &Agent) -> Vec<(QueueMessage, DeadLetterReason, &'static str)
     vec![
         (rejected(agent, 1, Undecodable, b"\xff\xff\xffjunk".to_vec()), Undecodable, "body: "),
         (
-            with_header(rejected(agent, 2, Undecodable, b"no zstd".to_vec()), "content_encoding", "zstd"),
+            with_header(rejected(agent, 2, Undecodable, b"no zstd".to_vec()), "content-encoding", "zstd"),
             Undecodable,
             "body: zstd",
         ),
@@ -178,7 +182,7 @@ fn hopeless(agent: &Agent) -> Vec<(QueueMessage, DeadLetterReason, &'static str)
         (
             with_header(
                 rejected(agent, 13, InvalidNode, changed(agent, 13, |_| {})),
-                &format!("headers.{HEADER_NODE}"),
+                HEADER_NODE,
                 &other.node.to_string(),
             ),
             InvalidNode,
@@ -306,7 +310,7 @@ async fn replays_at_once_apply_each_letter_once() {
             return rejected(&agent, sequence, UnknownVersion, body.clone());
         }
         let packed = zstd::bulk::compress(body, 3).unwrap();
-        with_header(rejected(&agent, sequence, UnknownVersion, packed), "content_encoding", "zstd")
+        with_header(rejected(&agent, sequence, UnknownVersion, packed), "content-encoding", "zstd")
     });
     running.keep(letters.collect()).await;
 
@@ -347,10 +351,9 @@ async fn a_replay_keeps_its_rate_tells_and_ends_with_its_caller() {
     assert!(begin.elapsed() < Duration::from_secs(4), "at least once a second: {:?}", begin.elapsed());
     assert!(told.iter().all(|answer| !answer.done), "{told:?}");
     assert_eq!(told[3].total, 101);
+    assert_eq!(replays(&running).await, 1.0);
     drop(answers);
-    let running_replays = "assettrack_dead_letter_replays_running ";
-    wait_until(DEADLINE, "the replay ends", async || metric(&running, running_replays).await == Some(0))
-        .await;
+    wait_until(DEADLINE, "the replay ends", async || replays(&running).await == 0.0).await;
     // At one a second, a hundred would have taken longer than the deadline.
     let left = running.stored().await.len();
     assert!((80..=100).contains(&left), "{left}");
@@ -383,11 +386,6 @@ async fn the_end_of_the_processor_ends_its_replays() {
     let (ended, ()) = futures::future::join(end, running.stop()).await;
     assert_eq!(ended.unwrap_err().code(), Code::Unavailable);
     assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
-}
-
-async fn metric(running: &Running, name: &str) -> Option<i64> {
-    let (_, text) = testkit::http_get(running.admin, "/metrics").await.ok()?;
-    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -457,6 +455,8 @@ async fn letters_are_read_counted_and_paged() {
     assert_eq!(letter.body_size_bytes, letter.body.len() as i64);
     assert_eq!(whole(&seen[0].name).await.batch, None);
 
+    let kept = "assettrack_ingest_messages_dead_lettered_total{reason=\"UNDECODABLE\"}";
+    assert_eq!(running.metric(kept).await, 3.0, "each message counts");
     for reason in ["UNDECODABLE\"} 1", "UNKNOWN_VERSION\"} 7", "TOO_LARGE\"} 0"] {
         let line = format!("assettrack_dead_letters_stored{{reason=\"{reason}");
         wait_until(DEADLINE, &line, async || {

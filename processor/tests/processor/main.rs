@@ -4,9 +4,16 @@
 
 mod assets;
 mod bad_input;
+mod completeness;
 mod dead_letters;
+mod delivery;
 mod events;
+mod history;
 mod images;
 mod ingest;
+mod integrity;
 mod kinds;
+mod retention;
 mod running;
+mod scrub;
+mod waived;

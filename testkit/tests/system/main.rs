@@ -6,4 +6,5 @@ mod agent_kills;
 mod containers;
 mod faults;
 mod node_life;
+mod simulated;
 mod system;

@@ -4,7 +4,7 @@ import { CollectorState } from "../gen/assettrack/v1/collector_service_pb";
 import { DeadLetterReason } from "../gen/assettrack/v1/dead_letter_service_pb";
 import { EventType } from "../gen/assettrack/v1/event_pb";
 import { RelationType } from "../gen/assettrack/v1/details_pb";
-import { NodeHealth } from "../gen/assettrack/v1/node_service_pb";
+import { Completeness, NodeHealth } from "../gen/assettrack/v1/node_service_pb";
 
 // Enum values in their short form, `PACKAGE` and not `ASSET_KIND_PACKAGE`: as
 // filters take them. A value that this build does not know is shown as its
@@ -16,6 +16,8 @@ export const eventTypeName = (type: EventType): string => EventType[type] ?? Str
 export const reasonName = (reason: DeadLetterReason): string =>
   DeadLetterReason[reason] ?? String(reason);
 export const healthName = (health: NodeHealth): string => NodeHealth[health] ?? String(health);
+export const completenessName = (completeness: Completeness): string =>
+  Completeness[completeness] ?? String(completeness);
 export const collectorStateName = (state: CollectorState): string =>
   CollectorState[state] ?? String(state);
 

@@ -43,7 +43,8 @@ pub struct Figure {
     pub spread: Option<(f64, f64)>,
     pub rival: Option<String>,
     pub rival_value: Option<f64>,
-    /// The rival's value by ours.
+    /// How many times better ours is: the rival's value by ours, or for rates ours
+    /// by the rival's.
     pub ratio: Option<f64>,
     /// What was promised.
     pub bar: Option<String>,
@@ -76,6 +77,14 @@ impl Figure {
         self.rival = Some(rival.to_owned());
         self.rival_value = Some(value);
         self.ratio = (self.value > 0.0).then(|| value / self.value);
+        self
+    }
+
+    /// Beside what a rival came to, where more is better.
+    pub fn ahead_of(mut self, rival: &str, value: f64) -> Self {
+        self.rival = Some(rival.to_owned());
+        self.rival_value = Some(value);
+        self.ratio = (value > 0.0).then(|| self.value / value);
         self
     }
 
