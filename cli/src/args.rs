@@ -1,10 +1,11 @@
 //! What the tool can be told.
 
+use chrono::DateTime;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use contracts::v1::AssetKind;
+use contracts::v1::{AssetKind, DeadLetterReason};
+use prost_types::Timestamp;
 
-/// Reads AssetTrack's inventory through its gateway, and has nodes scanned or
-/// retired.
+/// Reads AssetTrack's inventory through its gateway, and does what operators do.
 #[derive(Debug, Parser)]
 #[command(name = "assettrack", version)]
 pub struct Arguments {
@@ -56,6 +57,9 @@ pub enum Command {
     ImageSearch(ImageSearchArguments),
     /// Shows the system at a glance.
     Overview,
+    /// Lists, shows, replays or deletes messages that could not be applied.
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
     /// Publishes to the broker what a fleet of agents would, made up from a seed.
     ///
     /// Needs no gateway. Progress goes to stderr, a report to stdout: as text, or
@@ -159,4 +163,98 @@ pub struct EventsArguments {
     /// Show the newest, oldest first, and then each one that comes.
     #[arg(long)]
     pub follow: bool,
+}
+
+/// What to do with dead letters.
+#[derive(Debug, Subcommand)]
+pub enum DeadLettersCommand {
+    /// Lists them, the newest first.
+    List {
+        /// Which; all if nothing is given.
+        #[command(flatten)]
+        filter: LetterFilter,
+        /// At most this many; all if it is not given.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+        limit: Option<u64>,
+    },
+    /// Shows one with its content; its whole body with `--output json` alone.
+    Show {
+        /// `deadLetters/{uuid}`, or the UUID alone.
+        name: String,
+    },
+    /// Puts them through ingest again; says on stderr how far it is.
+    Replay {
+        /// Which.
+        #[command(flatten)]
+        letters: Letters,
+        /// At most this many messages a second, up to 10,000.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i32).range(1..=10_000))]
+        rate: i32,
+        /// Confirms `--all`.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Deletes them; what they say is lost.
+    Delete {
+        /// Which.
+        #[command(flatten)]
+        letters: Letters,
+        /// Only tell how many would be deleted.
+        #[arg(long)]
+        dry_run: bool,
+        /// Confirms it.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Which dead letters: some by name, those that the flags describe, or all.
+#[derive(Debug, Args)]
+pub struct Letters {
+    /// `deadLetters/{uuid}`, or the UUIDs alone; at most 1,000.
+    pub names: Vec<String>,
+    /// Those of which all of this is true.
+    #[command(flatten)]
+    pub filter: LetterFilter,
+    /// All.
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// What dead letters have in common.
+#[derive(Debug, Args)]
+pub struct LetterFilter {
+    /// Of this reason, such as `INVALID_FIELD`; may be given several times.
+    #[arg(long, value_parser = reason)]
+    pub reason: Vec<DeadLetterReason>,
+    /// Of this node: `nodes/{uuid}`, or the UUID alone.
+    #[arg(long)]
+    pub node: Option<String>,
+    /// From this queue.
+    #[arg(long)]
+    pub queue: Option<String>,
+    /// First come at or after this time, as in RFC 3339.
+    #[arg(long, value_parser = time)]
+    pub since: Option<Timestamp>,
+    /// First come before this time, as in RFC 3339.
+    #[arg(long, value_parser = time)]
+    pub before: Option<Timestamp>,
+}
+
+fn reason(word: &str) -> Result<DeadLetterReason, String> {
+    let name = format!("DEAD_LETTER_REASON_{}", word.to_uppercase());
+    DeadLetterReason::from_str_name(&name)
+        .filter(|reason| *reason != DeadLetterReason::Unspecified)
+        .ok_or_else(|| {
+            let known = (1..).map_while(|number| DeadLetterReason::try_from(number).ok());
+            let known: Vec<&str> =
+                known.map(|reason| reason.as_str_name().trim_start_matches("DEAD_LETTER_REASON_")).collect();
+            format!("known are {}", known.join(", "))
+        })
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    let time = DateTime::parse_from_rfc3339(text).map_err(|error| error.to_string())?;
+    let nanos = i32::try_from(time.timestamp_subsec_nanos()).unwrap_or_default();
+    Ok(Timestamp { seconds: time.timestamp(), nanos })
 }

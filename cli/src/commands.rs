@@ -16,6 +16,7 @@ use crate::{
         AssetArguments, AssetsArguments, Command, EventsArguments, ImagePackagesArguments,
         ImageSearchArguments, RetireArguments, ScanArguments,
     },
+    dead_letters,
     failure::Failure,
     fields, follow,
     gateway::{Gateway, MAX_PAGE_BYTES, pages},
@@ -43,6 +44,7 @@ pub async fn run<W: Write>(
         Command::ImagePackages(arguments) => image_packages(arguments, gateway, output).await,
         Command::ImageSearch(arguments) => image_search(arguments, gateway, output).await,
         Command::Overview => overview(gateway, output).await,
+        Command::DeadLetters(command) => dead_letters::run(command, gateway, output).await,
         // Told apart in `main`: there is no gateway to it.
         Command::Simulate(_) => Ok(()),
         Command::Verify(arguments) => verify::verify(arguments, gateway, output).await,

@@ -26,6 +26,12 @@ pub enum Failure {
         /// ID under which the call stands in the logs.
         request_id: String,
     },
+    /// What would be done must be confirmed.
+    #[error("{0}; say --yes if that is meant")]
+    Unconfirmed(String),
+    /// A call ended before what it was to do.
+    #[error("ended too early: {0}")]
+    Unfinished(String),
     /// The record is not what its log says.
     #[error("{0} differences")]
     Differs(u64),
@@ -52,7 +58,8 @@ impl Failure {
         match self {
             Self::Away { .. } => true,
             Self::Refused { status, .. } => kit::grpc::is_transient(status),
-            Self::Differs(_) | Self::Output(_) | Self::Unshowable(_) => false,
+            Self::Unconfirmed(_) | Self::Unfinished(_) | Self::Differs(_) => false,
+            Self::Output(_) | Self::Unshowable(_) => false,
         }
     }
 
@@ -66,6 +73,7 @@ impl Failure {
     pub fn exit_status(&self, command: &Command) -> u8 {
         match (self, command) {
             (Self::Differs(_), _) => 1,
+            (Self::Unconfirmed(_), _) => u8::try_from(kit::settings::EXIT_USAGE).unwrap_or(1),
             (_, Command::Verify(_)) => 2,
             _ => 1,
         }

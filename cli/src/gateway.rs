@@ -135,6 +135,32 @@ impl<A> Answers<A> {
     }
 }
 
+impl Gateway {
+    /// Makes one call that answers with a stream, with a request ID of its own
+    /// and no deadline: it takes as long as there is something to tell.
+    ///
+    /// # Errors
+    /// [`Failure::Away`] and [`Failure::Refused`].
+    pub async fn stream<Q, A>(
+        &self,
+        message: Q,
+        rpc: impl AsyncFnOnce(Channel, Request<Q>) -> Result<Response<Streaming<A>>, Status>,
+        mut see: impl FnMut(A),
+    ) -> Result<(), Failure> {
+        let request_id = uuid::Uuid::now_v7().to_string();
+        let mut request = Request::new(message);
+        if let Ok(id) = MetadataValue::try_from(&request_id) {
+            request.metadata_mut().insert("x-request-id", id);
+        }
+        let failed = |status| Failure::of_call(status, &self.url, &request_id);
+        let mut answers = rpc(self.channel.clone(), request).await.map_err(failed)?.into_inner();
+        while let Some(answer) = answers.message().await.map_err(failed)? {
+            see(answer);
+        }
+        Ok(())
+    }
+}
+
 /// Reads a list page by page, up to `limit` items: `fetch` is given page size
 /// and token and answers items and the next token, `show` gets each page, the
 /// first one even if it is empty, and may say that it is enough.

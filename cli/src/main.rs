@@ -10,6 +10,7 @@ mod args;
 mod cell;
 mod columns;
 mod commands;
+mod dead_letters;
 mod failure;
 mod fields;
 mod follow;

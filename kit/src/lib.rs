@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod amqp;
+pub mod decode;
 pub mod digest;
 pub mod failpoint;
 pub mod grpc;

@@ -20,9 +20,10 @@ use crate::{
     },
     domain::{changes::Descriptors, page_token::PageTokens},
     duty::{Duties, DutyMetrics, PARTITION_DAYS},
-    ingest::{Ingest, IngestMetrics},
+    ingest::{Ingest, IngestMetrics, LetterMetrics},
     store::{
         command::delete_expired,
+        dead_letter::{Filter, count_by_reason},
         node::clock_and_contact,
         pool::{self, DatabaseError, Pool, Pooled},
         signing_key, upkeep,
@@ -35,6 +36,8 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// A look at the clock takes a millisecond. A database that takes longer than
 /// this is away, or the connection is half open.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+/// Time between two counts of the dead letters.
+const COUNT_INTERVAL: Duration = Duration::from_secs(15);
 /// Connections for what collectors deliver.
 const INGEST_CONNECTIONS: usize = 4;
 /// Connections for what collectors are told: a poll, and a stream that opens.
@@ -87,7 +90,9 @@ pub async fn run(
     let descriptors = Arc::new(Descriptors::default());
     // Connections of its own: slow searches must not hold up what arrives.
     let ingest_pool = pool::pool(&url, INGEST_CONNECTIONS)?;
-    let ingest = Ingest::new(ingest_pool.clone(), descriptors.clone(), IngestMetrics::register(&metrics));
+    let ingest_metrics = IngestMetrics::register(&metrics);
+    let letters = ingest_metrics.letters.clone();
+    let ingest = Ingest::new(ingest_pool.clone(), descriptors.clone(), ingest_metrics);
     let commands = pool::pool(&url, COMMAND_CONNECTIONS)?;
     let duties = Duties {
         url,
@@ -103,15 +108,16 @@ pub async fn run(
     let hand_out = tokio::spawn(streams.clone().run(shutdown.clone()));
     let measure = tokio::spawn(measure(pool.clone(), delivery.clone(), shutdown.clone()));
     let watch = tokio::spawn(watch_database(pools, database, shutdown.clone()));
-    let keep = tokio::spawn(keep_commands(pool, shutdown.clone()));
+    let keep = tokio::spawn(keep_commands(pool.clone(), shutdown.clone()));
+    let count = tokio::spawn(count_letters(pool, letters, shutdown.clone()));
     let duties = tokio::spawn(duties.run(shutdown.clone()));
     tracing::info!(address = %grpc.local_addr()?, "processor is up");
     let grace = config.common.shutdown_grace();
-    let routes = routes(api, ingest, ingest_pool, streams, delivery);
+    let routes = routes(api, ingest, ingest_pool, streams, delivery, shutdown.clone());
     let served = kit::grpc::serve(grpc, routes, readiness, grace, shutdown.clone()).await;
 
     shutdown.cancel();
-    for task in [watch, keep, hand_out, measure, duties] {
+    for task in [watch, keep, count, hand_out, measure, duties] {
         if let Err(died) = task.await {
             tracing::error!(error = %died, "a background task ended");
         }
@@ -171,6 +177,24 @@ async fn watch_database(pools: [Pool; 3], condition: Condition, shutdown: Cancel
             // Busy is not gone.
             Err(PoolError::Timeout(deadpool::managed::TimeoutType::Wait)) => {}
             Err(error) => condition.fails(error.to_string()),
+        }
+    }
+}
+
+/// Keeps the count of the dead letters in the metrics.
+async fn count_letters(pool: Pool, metrics: LetterMetrics, shutdown: CancellationToken) {
+    let mut next = tokio::time::interval(COUNT_INTERVAL);
+    next.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = next.tick() => {}
+            () = shutdown.cancelled() => return,
+        }
+        // What is the matter with the database others say.
+        let Ok(mut connection) = pool.get().await else { continue };
+        match count_by_reason(&mut connection, &Filter::default()).await {
+            Ok(rows) => metrics.stored(rows.into_iter().map(|row| (row.reason, row.count))),
+            Err(error) => tracing::warn!(%error, "cannot count the dead letters"),
         }
     }
 }

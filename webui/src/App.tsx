@@ -17,6 +17,8 @@ const NewAssetPage = lazy(() => import("./assets/NewAssetPage"));
 const NodesPage = lazy(() => import("./nodes/NodesPage"));
 const NodePage = lazy(() => import("./nodes/NodePage"));
 const EventsPage = lazy(() => import("./events/EventsPage"));
+const LettersPage = lazy(() => import("./letters/LettersPage"));
+const LetterPage = lazy(() => import("./letters/LetterPage"));
 
 interface Props {
   transport: Transport;
@@ -41,6 +43,8 @@ export function App({ transport, clock }: Props) {
                 <Route path="nodes" element={<NodesPage />} />
                 <Route path="nodes/:id" element={<NodePage />} />
                 <Route path="events" element={<EventsPage />} />
+                <Route path="deadLetters" element={<LettersPage />} />
+                <Route path="deadLetters/:id" element={<LetterPage />} />
                 <Route path="*" element={<NotFoundPage />} />
               </Route>
             </Routes>

@@ -4,6 +4,7 @@ import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { createContext, useContext } from "react";
 import { ServerClock } from "./format/serverClock";
 import { AssetService } from "./gen/assettrack/v1/asset_service_pb";
+import { DeadLetterService } from "./gen/assettrack/v1/dead_letter_service_pb";
 import { EventService } from "./gen/assettrack/v1/event_service_pb";
 import { ImageService } from "./gen/assettrack/v1/image_service_pb";
 import { NodeService } from "./gen/assettrack/v1/node_service_pb";
@@ -14,6 +15,7 @@ export interface Api {
   assets: Client<typeof AssetService>;
   events: Client<typeof EventService>;
   images: Client<typeof ImageService>;
+  letters: Client<typeof DeadLetterService>;
   nodes: Client<typeof NodeService>;
   overview: Client<typeof OverviewService>;
 }
@@ -23,6 +25,7 @@ export function createApi(transport: Transport): Api {
     assets: createClient(AssetService, transport),
     events: createClient(EventService, transport),
     images: createClient(ImageService, transport),
+    letters: createClient(DeadLetterService, transport),
     nodes: createClient(NodeService, transport),
     overview: createClient(OverviewService, transport),
   };

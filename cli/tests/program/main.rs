@@ -1,6 +1,7 @@
 //! The program itself against a server of the contracts.
 #![allow(clippy::unwrap_used)]
 
+mod dead_letters;
 mod server;
 
 use std::{process::Stdio, time::Duration};

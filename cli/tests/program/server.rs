@@ -6,7 +6,10 @@ use std::{
 };
 
 use contracts::v1::{asset_service_server::*, event_service_server::*, image_service_server::*};
-use contracts::v1::{integrity_service_server::*, node_service_server::*, overview_service_server::*, *};
+use contracts::v1::{
+    dead_letter_service_server::DeadLetterServiceServer, integrity_service_server::*, node_service_server::*,
+    overview_service_server::*, *,
+};
 use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 
@@ -18,6 +21,9 @@ pub struct Inventory {
     pub events: Arc<Mutex<Vec<Event>>>,
     /// Filters of the lists of events that it was asked for.
     pub filters: Arc<Mutex<Vec<String>>>,
+    pub letters: Arc<Mutex<Vec<DeadLetter>>>,
+    /// What it was asked about letters, but for single ones.
+    pub asked: Arc<Mutex<Vec<String>>>,
 }
 
 pub fn time(seconds: i64) -> Option<Timestamp> {
@@ -60,7 +66,7 @@ pub fn event(number: u32, seconds: i64) -> Event {
 }
 
 /// One page of `all`; a token is the number of items before the page.
-fn page<T: Clone>(all: &[T], size: i32, token: &str) -> Result<(Vec<T>, String), Status> {
+pub fn page<T: Clone>(all: &[T], size: i32, token: &str) -> Result<(Vec<T>, String), Status> {
     let start: usize = if token.is_empty() { 0 } else { token.parse().unwrap() };
     let end = all.len().min(start + usize::try_from(size).unwrap());
     let next = if end < all.len() { end.to_string() } else { String::new() };
@@ -288,6 +294,7 @@ pub async fn serve(inventory: Inventory) -> String {
         .add_service(ImageServiceServer::new(inventory.clone()))
         .add_service(IntegrityServiceServer::new(inventory.clone()))
         .add_service(NodeServiceServer::new(inventory.clone()))
+        .add_service(DeadLetterServiceServer::new(inventory.clone()))
         .add_service(OverviewServiceServer::new(inventory))
         .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
     tokio::spawn(server);

@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 
 use contracts::v1::RejectedMessage;
-use kit::queue::{HEADER_NODE, HEADER_PUBLISHED, HEADER_SEQUENCE, HEADER_STREAM};
+use kit::{
+    decode::{KEPT_ENCODING, KEPT_ROUTING_KEY},
+    queue::{HEADER_NODE, HEADER_PUBLISHED, HEADER_SEQUENCE, HEADER_STREAM},
+};
 use lapin::{
     message::Delivery,
     types::{AMQPValue, FieldTable, ShortString},
@@ -15,8 +18,6 @@ use crate::decode::{Envelope, Rejection};
 /// processor looks for them; other headers have a prefix, so that none can pass
 /// for one of these, or for a property.
 const AGENT_HEADERS: [&str; 4] = [HEADER_NODE, HEADER_STREAM, HEADER_SEQUENCE, HEADER_PUBLISHED];
-/// Name of the property without which the body cannot be read.
-const CONTENT_ENCODING: &str = "content-encoding";
 /// Most bytes of a rejected body that are kept (ingest_service.proto).
 const MAX_BODY_BYTES: usize = 1 << 20;
 /// Most bytes of headers and properties that are kept with it.
@@ -58,10 +59,10 @@ fn headers(delivery: &Delivery) -> HashMap<String, String> {
     let properties = &delivery.properties;
     let short = |value: &Option<ShortString>| value.as_ref().map(ShortString::to_string);
     let mut all = vec![
-        ("routing_key".to_owned(), Some(delivery.routing_key.to_string())),
+        (KEPT_ROUTING_KEY.to_owned(), Some(delivery.routing_key.to_string())),
         ("exchange".to_owned(), Some(delivery.exchange.to_string())),
         ("content_type".to_owned(), short(properties.content_type())),
-        (CONTENT_ENCODING.to_owned(), short(properties.content_encoding())),
+        (KEPT_ENCODING.to_owned(), short(properties.content_encoding())),
         ("message_id".to_owned(), short(properties.message_id())),
         ("user_id".to_owned(), short(properties.user_id())),
         ("app_id".to_owned(), short(properties.app_id())),
@@ -171,7 +172,7 @@ mod tests {
         let long = |text: &str| AMQPValue::LongString(text.into());
         let mut headers = FieldTable::default();
         headers.insert("a".into(), long(&"x".repeat(MAX_HEADER_BYTES)));
-        headers.insert(CONTENT_ENCODING.into(), long("forged"));
+        headers.insert(KEPT_ENCODING.into(), long("forged"));
         headers.insert(HEADER_NODE.into(), long("n"));
         headers.insert(HEADER_STREAM.into(), long("s"));
         headers.insert(HEADER_SEQUENCE.into(), AMQPValue::LongInt(7));
@@ -180,10 +181,10 @@ mod tests {
         let kept = rejected(&delivery, &rejection).headers;
         let get = |name: &str| kept.get(name).map(String::as_str);
         assert_eq!((get(HEADER_NODE), get(HEADER_STREAM)), (Some("n"), Some("s")));
-        assert_eq!((get(HEADER_SEQUENCE), get(CONTENT_ENCODING)), (Some("7"), None));
+        assert_eq!((get(HEADER_SEQUENCE), get(KEPT_ENCODING)), (Some("7"), None));
 
         delivery.properties = delivery.properties.with_content_encoding("zstd".into());
         let kept = rejected(&delivery, &rejection).headers;
-        assert_eq!(kept.get(CONTENT_ENCODING).map(String::as_str), Some("zstd"));
+        assert_eq!(kept.get(KEPT_ENCODING).map(String::as_str), Some("zstd"));
     }
 }

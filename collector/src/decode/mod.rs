@@ -1,24 +1,16 @@
 //! Bytes from the queue → a batch that obeys every rule of the contract, or the
 //! reason why it never will. Pure: knows neither broker nor processor.
 
-mod body;
 mod heartbeat;
-mod rejection;
-mod rules;
 #[cfg(test)]
 mod tests;
-mod text;
 
 use contracts::v1::{DeadLetterReason, EventBatch, IngestEventsRequest, queue_message::Content};
-use kit::queue::{HEADER_NODE, HEADER_SEQUENCE, HEADER_STREAM, SCHEMA_VERSION, batch_key};
+use kit::decode::{Claims, NulFinder, Unpacker, agrees, known_version, rules};
 use prost::Message;
 use uuid::Uuid;
 
-pub use rejection::Rejection;
-pub use text::{Contract, ContractError};
-
-use body::Unpacker;
-use text::NulFinder;
+pub use kit::decode::{Contract, ContractError, Rejection};
 
 use crate::wire;
 
@@ -41,6 +33,18 @@ pub struct Envelope {
     /// Header of the time of publishing, milliseconds since the epoch by the
     /// agent's clock. Informs, decides nothing.
     pub published_millis: Option<i64>,
+}
+
+impl Envelope {
+    /// Where it says it comes from.
+    fn claims(&self) -> Claims<'_> {
+        Claims {
+            routing_key: &self.routing_key,
+            node: self.node.as_deref(),
+            stream: self.stream.as_deref(),
+            sequence: self.sequence,
+        }
+    }
 }
 
 /// Decodes and validates messages. Keeps its buffers: one a consumer.
@@ -86,48 +90,8 @@ impl Decoder {
         };
         known_version(batch.schema_version)?;
         let node = rules::node(batch.node.as_ref())?;
-        agrees(envelope, node, &batch)?;
+        agrees(&envelope.claims(), node, &batch)?;
         rules::batch(&mut batch, &mut self.nul)?;
         Ok(Checked { node, batch, request: &self.request })
     }
-}
-
-fn known_version(version: u32) -> Result<(), Rejection> {
-    if version == SCHEMA_VERSION {
-        return Ok(());
-    }
-    Err(Rejection::new(
-        DeadLetterReason::UnknownVersion,
-        format!("schema_version: {version} is not known, {SCHEMA_VERSION} is"),
-    ))
-}
-
-/// Headers and routing key must say what the body says: routing and the
-/// broker's own checks of who may publish for whom rest on them.
-fn agrees(envelope: &Envelope, node: Uuid, batch: &EventBatch) -> Result<(), Rejection> {
-    let header = |name: &str| format!("headers.{name}");
-    if envelope.node.as_deref() != Some(node.to_string().as_str()) {
-        let found = envelope.node.as_deref().unwrap_or("missing");
-        return Err(Rejection::node(&header(HEADER_NODE), format!("is {found:?}, node.uid is {node}")));
-    }
-    let key = batch_key(node);
-    if envelope.routing_key != key {
-        let found = &envelope.routing_key;
-        return Err(Rejection::node("routing_key", format!("is {found:?}, must be {key}")));
-    }
-    if envelope.stream.as_deref() != Some(batch.stream.as_str()) {
-        let found = envelope.stream.as_deref().unwrap_or("missing");
-        return Err(Rejection::field(
-            &header(HEADER_STREAM),
-            format!("is {found:?}, stream is {:?}", batch.stream),
-        ));
-    }
-    if envelope.sequence != Some(batch.sequence) {
-        let found = envelope.sequence.map_or("missing".to_owned(), |sequence| sequence.to_string());
-        return Err(Rejection::field(
-            &header(HEADER_SEQUENCE),
-            format!("is {found}, sequence is {}", batch.sequence),
-        ));
-    }
-    Ok(())
 }

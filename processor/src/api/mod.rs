@@ -2,6 +2,7 @@
 
 mod asset;
 mod convert;
+mod dead_letter;
 mod edit;
 mod errors;
 mod event;
@@ -9,6 +10,7 @@ mod health;
 mod image;
 mod ingest;
 mod integrity;
+mod letters_request;
 mod node;
 mod node_act;
 mod overview;
@@ -18,18 +20,21 @@ mod task;
 use std::sync::Arc;
 
 use contracts::v1::{
-    asset_service_server::AssetServiceServer, event_service_server::EventServiceServer,
-    image_service_server::ImageServiceServer, ingest_service_server::IngestServiceServer,
-    integrity_service_server::IntegrityServiceServer, node_service_server::NodeServiceServer,
-    overview_service_server::OverviewServiceServer,
+    asset_service_server::AssetServiceServer, dead_letter_service_server::DeadLetterServiceServer,
+    event_service_server::EventServiceServer, image_service_server::ImageServiceServer,
+    ingest_service_server::IngestServiceServer, integrity_service_server::IntegrityServiceServer,
+    node_service_server::NodeServiceServer, overview_service_server::OverviewServiceServer,
 };
-use kit::grpc::{MAX_MESSAGE_BYTES, Routes};
+use kit::{
+    grpc::{MAX_MESSAGE_BYTES, Routes},
+    shutdown::CancellationToken,
+};
 use tonic::Status;
 
 use crate::{
     delivery::{DeliveryMetrics, streams::CommandStreams},
     domain::{changes::Descriptors, page_token::PageTokens},
-    ingest::Ingest,
+    ingest::{Ingest, Replay},
     store::pool::{Pool, Pooled},
 };
 pub use overview::OverviewApi;
@@ -56,14 +61,17 @@ impl Api {
     }
 }
 
-/// All services of the processor.
+/// All services of the processor. Replays end with `shutdown`.
 pub fn routes(
     api: Api,
     ingest: Ingest,
     ingest_pool: Pool,
     streams: CommandStreams,
     metrics: DeliveryMetrics,
+    shutdown: CancellationToken,
 ) -> Routes {
+    let replay = Replay::new(ingest.clone(), api.pool.clone());
+    let letters = dead_letter::DeadLetterApi::new(api.clone(), replay, shutdown);
     let overview = OverviewApi::new(api.clone());
     let ingest_api = Api { pool: ingest_pool, ..api.clone() };
     let ingest = ingest::IngestApi::new(ingest_api, ingest, streams, metrics);
@@ -85,6 +93,11 @@ pub fn routes(
     )
     .add_service(
         images.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES),
+    )
+    .add_service(
+        DeadLetterServiceServer::new(letters)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_ANSWER_BYTES),
     )
     .add_service(OverviewServiceServer::new(overview))
     .add_service(

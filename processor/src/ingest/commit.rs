@@ -34,6 +34,8 @@ use crate::{
 pub struct Outcome {
     /// What became of each message, in order.
     pub results: Vec<IngestResult>,
+    /// Reasons of those that were kept as dead letters.
+    pub dead: Vec<i16>,
     /// Rows appended to the log.
     pub events: u64,
 }
@@ -99,6 +101,7 @@ async fn run(
     }
     if !letters.is_empty() {
         keep_in_txn(connection, &letters).await?;
+        outcome.dead = letters.iter().map(|letter| letter.reason).collect();
     }
     Ok(outcome)
 }

@@ -4,6 +4,8 @@
 mod check;
 mod commit;
 mod contents;
+mod letter_metrics;
+mod replay;
 mod streams;
 
 use std::{sync::Arc, time::Duration};
@@ -18,6 +20,8 @@ use crate::{
     store::pool::{Pool, Pooled},
 };
 pub use check::{Content, Message};
+pub use letter_metrics::LetterMetrics;
+pub use replay::{Progress, Replay};
 
 /// Most messages of one call.
 pub const MAX_MESSAGES: usize = 1000;
@@ -55,8 +59,8 @@ pub struct IngestMetrics {
     pub committed: Counter,
     /// Messages that were committed before.
     pub duplicates: Counter,
-    /// Messages kept as dead letters.
-    pub dead_letters: Counter,
+    /// What is counted of dead letters.
+    pub letters: LetterMetrics,
     /// Rows appended to the log.
     pub events: Counter,
     /// Duration of a transaction.
@@ -70,7 +74,7 @@ impl IngestMetrics {
         let made = Self {
             committed: Counter::default(),
             duplicates: Counter::default(),
-            dead_letters: Counter::default(),
+            letters: LetterMetrics::register(metrics),
             events: Counter::default(),
             seconds: Histogram::new(buckets),
         };
@@ -82,11 +86,6 @@ impl IngestMetrics {
                 made.committed.clone(),
             );
             own.register("messages_duplicate", "Messages committed before", made.duplicates.clone());
-            own.register(
-                "messages_dead_lettered",
-                "Messages kept as dead letters",
-                made.dead_letters.clone(),
-            );
             own.register("events", "Rows appended to the log", made.events.clone());
             own.register("transaction_seconds", "Duration of a transaction", made.seconds.clone());
         });
@@ -153,10 +152,18 @@ impl Ingest {
         self.metrics.events.inc_by(outcome.events);
         for result in &outcome.results {
             match result {
-                IngestResult::Duplicate => self.metrics.duplicates.inc(),
-                IngestResult::DeadLettered => self.metrics.dead_letters.inc(),
-                _ => self.metrics.committed.inc(),
-            };
+                IngestResult::Duplicate => {
+                    self.metrics.duplicates.inc();
+                }
+                // By their reasons, below.
+                IngestResult::DeadLettered => {}
+                _ => {
+                    self.metrics.committed.inc();
+                }
+            }
+        }
+        for reason in &outcome.dead {
+            self.metrics.letters.kept(*reason);
         }
         Ok(outcome.results)
     }
@@ -203,7 +210,7 @@ impl Ingest {
 
 /// Whether the transaction met another and may simply be run again. PostgreSQL
 /// says 40001 or 40P01; diesel passes on no more than the first, and texts.
-fn lost_a_race(error: &QueryError) -> bool {
+pub(crate) fn lost_a_race(error: &QueryError) -> bool {
     match error {
         QueryError::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => true,
         QueryError::DatabaseError(_, information) => information.message().contains("deadlock detected"),

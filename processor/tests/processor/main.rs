@@ -5,6 +5,7 @@
 mod assets;
 mod bad_input;
 mod completeness;
+mod dead_letters;
 mod delivery;
 mod events;
 mod history;

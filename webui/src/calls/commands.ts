@@ -16,7 +16,7 @@ export function curl(origin: string, path: string, query: Record<string, string>
 }
 
 /** A call by gRPC reflection; `method` such as `AssetService/GetAsset`. */
-export function grpcurl(origin: string, method: string, request: Record<string, string>): string {
+export function grpcurl(origin: string, method: string, request: Record<string, unknown>): string {
   const url = new URL(origin);
   const secure = url.protocol === "https:";
   const host = url.port ? url.host : `${url.hostname}:${secure ? 443 : 80}`;

@@ -1,6 +1,7 @@
 import { AssetState, Lifecycle } from "../gen/assettrack/v1/asset_pb";
 import { AssetKind } from "../gen/assettrack/v1/kind_pb";
 import { CollectorState } from "../gen/assettrack/v1/collector_service_pb";
+import { DeadLetterReason } from "../gen/assettrack/v1/dead_letter_service_pb";
 import { EventType } from "../gen/assettrack/v1/event_pb";
 import { RelationType } from "../gen/assettrack/v1/details_pb";
 import { Completeness, NodeHealth } from "../gen/assettrack/v1/node_service_pb";
@@ -12,6 +13,8 @@ export const kindName = (kind: AssetKind): string => AssetKind[kind] ?? String(k
 export const stateName = (state: AssetState): string => AssetState[state] ?? String(state);
 export const lifecycleName = (value: Lifecycle): string => Lifecycle[value] ?? String(value);
 export const eventTypeName = (type: EventType): string => EventType[type] ?? String(type);
+export const reasonName = (reason: DeadLetterReason): string =>
+  DeadLetterReason[reason] ?? String(reason);
 export const healthName = (health: NodeHealth): string => NodeHealth[health] ?? String(health);
 export const completenessName = (completeness: Completeness): string =>
   Completeness[completeness] ?? String(completeness);
@@ -37,6 +40,7 @@ function valuesOf<E extends number>(type: Record<string, E | string>): E[] {
 // All values but the unspecified one.
 export const KINDS: readonly AssetKind[] = valuesOf<AssetKind>(AssetKind);
 export const EVENT_TYPES: readonly EventType[] = valuesOf<EventType>(EventType);
+export const REASONS: readonly DeadLetterReason[] = valuesOf<DeadLetterReason>(DeadLetterReason);
 export const LIFECYCLES: readonly Lifecycle[] = valuesOf<Lifecycle>(Lifecycle);
 
 /** The kind of this short name; undefined for any other text. */

@@ -95,6 +95,7 @@ function Tiles({ overview }: { overview: Overview }) {
       />
       <Tile
         name="Dead letters"
+        to="/deadLetters"
         value={counted ? count(overview.deadLetters) : UNKNOWN}
         bad={overview.deadLetters > 0n}
       >

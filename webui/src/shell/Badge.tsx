@@ -1,6 +1,7 @@
 import { AssetState } from "../gen/assettrack/v1/asset_pb";
 import { AssetKind } from "../gen/assettrack/v1/kind_pb";
 import { CollectorState } from "../gen/assettrack/v1/collector_service_pb";
+import type { DeadLetterReason } from "../gen/assettrack/v1/dead_letter_service_pb";
 import { EventType } from "../gen/assettrack/v1/event_pb";
 import { Completeness, NodeHealth } from "../gen/assettrack/v1/node_service_pb";
 import {
@@ -9,6 +10,7 @@ import {
   eventTypeName,
   healthName,
   kindName,
+  reasonName,
   stateName,
 } from "../format/names";
 
@@ -96,4 +98,9 @@ const COLLECTOR_TONE: Record<CollectorState, Tone> = {
 
 export function CollectorBadge({ state }: { state: CollectorState }) {
   return <Badge tone={COLLECTOR_TONE[state] ?? "plain"} text={collectorStateName(state)} />;
+}
+
+/** Why a message could not be applied. */
+export function ReasonBadge({ reason }: { reason: DeadLetterReason }) {
+  return <Badge tone="bad" text={reasonName(reason)} />;
 }

@@ -11,6 +11,7 @@ const PAGES = [
   ["/assets", "Assets"],
   ["/nodes", "Nodes"],
   ["/events", "Events"],
+  ["/deadLetters", "Dead letters"],
 ] as const;
 
 /** What is around every page. */

@@ -1,7 +1,7 @@
 //! The body as it came → plain Protobuf bytes, never more than a batch may have.
 
+use crate::queue::{ENCODING_ZSTD, MAX_BATCH_BYTES};
 use contracts::v1::DeadLetterReason;
-use kit::queue::{ENCODING_ZSTD, MAX_BATCH_BYTES};
 use zstd::zstd_safe::{DCtx, get_error_name};
 
 use super::Rejection;

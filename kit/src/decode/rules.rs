@@ -1,17 +1,17 @@
 //! The rules of the fields, from event.proto. Pure.
 
-use contracts::v1::{
-    AssetDetails, AssetKind, EventBatch, ImageContent, ImageContentSource, KindDigest, NodeIdentity,
-    Observation, Presence, Snapshot,
-};
-use contracts::walk::Walk;
-use kit::{
+use crate::{
     identity::{kind_of, parse_uuid},
     queue::{
         MAX_CONTENT_PACKAGES, MAX_CONTENT_PARTS, MAX_DIGESTS, MAX_DISPLAY_NAME_BYTES, MAX_NATURAL_KEY_BYTES,
         MAX_NODE_NAME_BYTES, MAX_OBSERVATIONS, STATE_HASH_BYTES,
     },
 };
+use contracts::v1::{
+    AssetDetails, AssetKind, EventBatch, ImageContent, ImageContentSource, KindDigest, NodeIdentity,
+    Observation, Presence, Snapshot,
+};
+use contracts::walk::Walk;
 use prost_types::Timestamp;
 use uuid::Uuid;
 
@@ -263,8 +263,14 @@ fn sized_text(field: &str, text: &str, most: usize) -> Result<(), Broken> {
     Ok(())
 }
 
+/// Whether a time is one of those that google.protobuf.Timestamp may hold; others
+/// have no form as JSON.
+pub fn is_time(time: &Timestamp) -> bool {
+    TIMESTAMP_SECONDS.contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos)
+}
+
 fn timestamp(field: &str, time: &Timestamp) -> Result<(), Broken> {
-    if TIMESTAMP_SECONDS.contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos) {
+    if is_time(time) {
         return Ok(());
     }
     broken(field, format!("{} s and {} ns is no time of the years 1 to 9999", time.seconds, time.nanos))

@@ -40,7 +40,14 @@ impl Contract {
     /// # Errors
     /// The contracts are not what this crate was written for.
     pub fn new() -> Result<Self, ContractError> {
-        let pool = DescriptorPool::decode(contracts::DESCRIPTOR_SET)?;
+        Self::of_pool(&DescriptorPool::decode(contracts::DESCRIPTOR_SET)?)
+    }
+
+    /// Takes them of a pool that was read before.
+    ///
+    /// # Errors
+    /// The pool is not of the contracts.
+    pub fn of_pool(pool: &DescriptorPool) -> Result<Self, ContractError> {
         let message = |name: &'static str| {
             let found = pool.get_message_by_name(&format!("assettrack.v1.{name}"));
             found.ok_or(ContractError::Missing(name))
