@@ -27,6 +27,9 @@ mod field {
 
 /// Room kept for a snapshot: kind, two sequences and what is around them.
 const SNAPSHOT_BYTES: usize = 32;
+/// The longest encoded time. Each counts as one, so that what fits into a batch does
+/// not depend on the clock.
+const TIME_BYTES: usize = 12;
 
 /// What one observation says.
 pub struct Seen<'a> {
@@ -43,6 +46,8 @@ pub struct Seen<'a> {
 /// A batch that is being made up.
 pub struct Batch {
     bytes: Vec<u8>,
+    /// As if all times were the longest.
+    size: usize,
     observations: usize,
     limit: usize,
     observe_time: Vec<u8>,
@@ -65,6 +70,7 @@ impl Batch {
         // A vector grows as it must.
         envelope.encode_raw(&mut bytes);
         Self {
+            size: bytes.len(),
             bytes,
             observations: 0,
             limit,
@@ -102,10 +108,12 @@ impl Batch {
             put_bytes(one, field::STATE_HASH, &hash);
             put_bytes(one, field::DETAILS, &self.details);
         }
-        let size = 1 + encoded_len_varint(one.len() as u64) + one.len();
-        if self.observations >= self.limit || self.bytes.len() + size + SNAPSHOT_BYTES > MAX_BATCH_BYTES {
+        let length = one.len() + TIME_BYTES.saturating_sub(self.observe_time.len());
+        let size = 1 + encoded_len_varint(length as u64) + length;
+        if self.observations >= self.limit || self.size + size + SNAPSHOT_BYTES > MAX_BATCH_BYTES {
             return None;
         }
+        self.size += size;
         put_bytes(&mut self.bytes, field::OBSERVATIONS, one);
         self.observations += 1;
         Some(hash)
@@ -114,9 +122,10 @@ impl Batch {
     /// Says that a snapshot ends here, if there is room for that.
     pub fn end_snapshot(&mut self, kind: AssetKind, first_sequence: i64, last_sequence: i64) -> bool {
         let snapshot = Snapshot { kind: kind.into(), first_sequence, last_sequence };
-        if self.bytes.len() + SNAPSHOT_BYTES > MAX_BATCH_BYTES {
+        if self.size + SNAPSHOT_BYTES > MAX_BATCH_BYTES {
             return false;
         }
+        self.size += SNAPSHOT_BYTES;
         put_bytes(&mut self.bytes, field::SNAPSHOTS, &snapshot.encode_to_vec());
         true
     }
@@ -204,6 +213,22 @@ mod tests {
     }
 
     #[test]
+    fn what_fits_does_not_depend_on_the_clock() {
+        let filled = |millis| {
+            let time = kit::time::of_unix_millis(millis);
+            let mut batch = Batch::new(&identity(), Uuid::nil(), 1, 500, time);
+            for number in 0..500 {
+                let (one, kind) = (asset(place(number), 0), AssetKind::Package);
+                batch.push(&Seen { event_id: Uuid::nil(), presence: Presence::Present, kind, asset: &one });
+            }
+            batch.len()
+        };
+        // Without nanoseconds, with few, and with many.
+        assert_eq!(filled(1_767_225_600_000), filled(1_767_225_600_001));
+        assert_eq!(filled(1_767_225_600_000), filled(1_767_225_600_999));
+    }
+
+    #[test]
     fn it_obeys_both_limits() {
         for (limit, most) in [(1, 1), (50, 50), (500, 500)] {
             let mut batch = Batch::new(&identity(), Uuid::nil(), 1, limit, kit::time::now());
@@ -219,7 +244,7 @@ mod tests {
             assert!(batch.end_snapshot(AssetKind::Package, 1, 1));
             let bytes = batch.into_bytes();
             assert!(bytes.len() <= MAX_BATCH_BYTES);
-            assert!(limit < 500 || bytes.len() > MAX_BATCH_BYTES - 1024, "filled well: {}", bytes.len());
+            assert!(limit < 500 || bytes.len() > MAX_BATCH_BYTES - 4096, "filled well: {}", bytes.len());
         }
     }
 }

@@ -43,14 +43,21 @@ impl Drained {
     }
 }
 
-/// Watches until so many messages, with so many observations, are acknowledged.
-pub fn watch(port: u16, messages: u64, observations: u64, interrupt: &Interrupt) -> Result<Drained, Error> {
+/// Watches until so many messages, with so many observations, are acknowledged with
+/// this result; a rival tells of none.
+pub fn watch(
+    port: u16,
+    result: &str,
+    messages: u64,
+    observations: u64,
+    interrupt: &Interrupt,
+) -> Result<Drained, Error> {
     let start = Instant::now();
     let mut looks: Vec<(Duration, u64)> = Vec::new();
     let mut progressed = start;
     loop {
         if let Some(text) = http::body(port, "/metrics") {
-            let count = acknowledged(&text);
+            let count = acknowledged(&text, result);
             if looks.last().is_none_or(|(_, last)| *last < count) {
                 looks.push((start.elapsed(), count));
                 progressed = Instant::now();
@@ -69,14 +76,17 @@ pub fn watch(port: u16, messages: u64, observations: u64, interrupt: &Interrupt)
     }
 }
 
-/// Messages acknowledged, of all results, in the text format of Prometheus.
-fn acknowledged(metrics: &str) -> u64 {
+/// Messages acknowledged with a result, in the text format of Prometheus. Others do
+/// not count: what the broker delivers again has been committed before.
+fn acknowledged(metrics: &str, result: &str) -> u64 {
+    let label = format!("result=\"{result}\"");
     metrics
         .lines()
         .filter(|line| {
             let name = line.split(['{', ' ']).next().unwrap_or_default();
             !line.starts_with('#')
-                && (name.ends_with("collector_messages_total") || name == "consumer_messages_total")
+                && (name.ends_with("collector_messages_total") && line.contains(&label)
+                    || name == "consumer_messages_total")
         })
         .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
         .sum::<f64>() as u64
@@ -89,14 +99,15 @@ mod tests {
     use super::{Drained, acknowledged};
 
     #[test]
-    fn acknowledged_messages_are_counted_over_all_results() {
+    fn acknowledged_messages_are_counted_by_their_result() {
         let metrics = "# TYPE assettrack_collector_messages counter\n\
                        assettrack_collector_messages_total{result=\"committed\"} 7\n\
                        assettrack_collector_messages_total{result=\"duplicate\"} 3\n\
                        assettrack_collector_request_messages_sum 99\n";
-        assert_eq!(acknowledged(metrics), 10);
-        assert_eq!(acknowledged("consumer_messages_total 5\n"), 5);
-        assert_eq!(acknowledged(""), 0);
+        assert_eq!(acknowledged(metrics, "committed"), 7);
+        assert_eq!(acknowledged(metrics, "duplicate"), 3);
+        assert_eq!(acknowledged("consumer_messages_total 5\n", "committed"), 5);
+        assert_eq!(acknowledged("", "committed"), 0);
     }
 
     #[test]

@@ -39,7 +39,7 @@ use crate::{
 
 use database::Database;
 use drain::Drained;
-use fleet::Fleet;
+use fleet::{Filled, Fleet};
 use rival::Rival;
 
 /// The bars.
@@ -268,7 +268,7 @@ impl Bench<'_> {
             for (place, (mix, _)) in MIXES.iter().enumerate() {
                 let filled = fleet.fill(*mix, self.interrupt)?;
                 self.start_collector(USUAL_WRITERS)?;
-                rates.ours[place].push(self.drain(COLLECTOR, filled.messages, filled.observations)?.rate());
+                rates.ours[place].push(self.drain(COLLECTOR, *mix, filled)?.rate());
                 self.note_memory()?;
                 self.stop(COLLECTOR)?;
                 if *mix == Mix::Fresh {
@@ -284,7 +284,7 @@ impl Bench<'_> {
             for (place, (mix, _)) in MIXES.iter().enumerate() {
                 let filled = fleet.fill(*mix, self.interrupt)?;
                 self.rival.start(&mut self.session, &database, self.interrupt)?;
-                let drained = self.drain(rival::NAME, filled.messages, filled.observations)?;
+                let drained = self.drain(rival::NAME, *mix, filled)?;
                 rates.theirs[place].push(drained.rate());
                 self.stop(rival::NAME)?;
                 database.expect("SELECT count(*) FROM asset_state WHERE active", filled.active)?;
@@ -311,11 +311,11 @@ impl Bench<'_> {
         self.start_processor(&database)?;
         self.start_collector(USUAL_WRITERS)?;
         let filled = fleet.fill(Mix::Fresh, self.interrupt)?;
-        self.drain(COLLECTOR, filled.messages, filled.observations)?;
+        self.drain(COLLECTOR, Mix::Fresh, filled)?;
         self.stop(COLLECTOR)?;
         let filled = fleet.fill(Mix::Changed, self.interrupt)?;
         self.start_collector(USUAL_WRITERS)?;
-        let drained = self.drain(COLLECTOR, filled.messages, filled.observations)?;
+        let drained = self.drain(COLLECTOR, Mix::Fresh, filled)?;
         self.stop(COLLECTOR)?;
         self.stop(PROCESSOR)?;
         database.expect("SELECT count(*) FROM asset WHERE state = 1", filled.active)?;
@@ -329,7 +329,7 @@ impl Bench<'_> {
         self.start_processor(&database)?;
         let filled = fleet.fill(Mix::Fresh, self.interrupt)?;
         self.start_collector(writers)?;
-        let drained = self.drain(COLLECTOR, filled.messages, filled.observations)?;
+        let drained = self.drain(COLLECTOR, Mix::Fresh, filled)?;
         self.stop(COLLECTOR)?;
         self.stop(PROCESSOR)?;
         Ok(drained)
@@ -342,7 +342,7 @@ impl Bench<'_> {
         self.start_processor(&database)?;
         self.start_collector(USUAL_WRITERS)?;
         let filled = fleet.fill(Mix::Fresh, self.interrupt)?;
-        self.drain(COLLECTOR, filled.messages, filled.observations)?;
+        self.drain(COLLECTOR, Mix::Fresh, filled)?;
         let seconds = self.extent.latency_seconds;
         let figures = latency::measure(&fleet, &database, rate, seconds, self.interrupt)?;
         self.stop(COLLECTOR)?;
@@ -410,9 +410,10 @@ impl Bench<'_> {
         self.stop(COLLECTOR)
     }
 
-    fn drain(&mut self, name: &str, messages: u64, observations: u64) -> Result<Drained, Error> {
+    fn drain(&mut self, name: &str, mix: Mix, filled: Filled) -> Result<Drained, Error> {
         let port = self.session.instance.port(&format!("{name}-admin"))?;
-        drain::watch(port, messages, observations, self.interrupt)
+        let result = if mix == Mix::Duplicate { "duplicate" } else { "committed" };
+        drain::watch(port, result, filled.messages, filled.observations, self.interrupt)
     }
 
     fn note_memory(&mut self) -> Result<(), Error> {
