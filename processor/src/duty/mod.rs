@@ -17,6 +17,9 @@ use seat::Seat;
 
 /// Before the next attempt after a failure.
 const RETRY: Duration = Duration::from_secs(2);
+/// Who lost the seat lets the others have a look first: their way to the database
+/// may be better.
+const STAND_BACK: Duration = Duration::from_secs(5);
 /// Of connections of duties: nobody waits for what they ask, and they look for a
 /// client that is gone while a statement runs.
 const SESSION: &str = "SET application_name = 'assettrack-duty'; SET statement_timeout = '15min'; \
@@ -110,6 +113,7 @@ impl Duties {
                     };
                     self.metrics.seat.set(0);
                     tracing::warn!(%why, "this replica has the background duties no more");
+                    tokio::time::sleep(STAND_BACK).await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot stand for the background duties");
