@@ -144,10 +144,10 @@ fn json(set: &FileDescriptorSet) -> Result<String, Box<dyn Error>> {
             writeln!(code, "        match &self.details {{\n            None => {{}}")?;
             for field in message.field.iter().filter(|field| field.oneof_index.is_some()) {
                 let variant = field.type_name().rsplit('.').next().unwrap_or_default();
-                let (variant, name) = (variant.trim_end_matches("Details"), field.json_name());
+                let (variant, name) = (variant.trim_end_matches("Details"), both_names(field));
                 writeln!(
                     code,
-                    "            Some(Details::{variant}(details)) => object.message(\"{name}\", details),"
+                    "            Some(Details::{variant}(details)) => object.message({name}, details),"
                 )?;
             }
             writeln!(code, "        }}")?;
@@ -168,34 +168,39 @@ fn write_json_field(
     field: &prost_types::FieldDescriptorProto,
 ) -> Result<(), Box<dyn Error>> {
     let name = if field.name() == "type" { "r#type" } else { field.name() };
-    let json = field.json_name();
+    let names = both_names(field);
     let repeated = field.label() == Label::Repeated;
     let call = match field.r#type() {
-        Type::String if repeated => format!("object.texts(\"{json}\", &self.{name});"),
-        Type::String => format!("object.text(\"{json}\", &self.{name});"),
-        Type::Bool if !repeated => format!("object.flag(\"{json}\", self.{name});"),
-        Type::Uint32 | Type::Int32 if repeated => format!("object.numbers(\"{json}\", &self.{name});"),
+        Type::String if repeated => format!("object.texts({names}, &self.{name});"),
+        Type::String => format!("object.text({names}, &self.{name});"),
+        Type::Bool if !repeated => format!("object.flag({names}, self.{name});"),
+        Type::Uint32 | Type::Int32 if repeated => format!("object.numbers({names}, &self.{name});"),
         Type::Uint32 | Type::Int32 if field.proto3_optional() => {
-            format!("if let Some(number) = self.{name} {{ object.number(\"{json}\", i64::from(number)); }}")
+            format!("if let Some(number) = self.{name} {{ object.number({names}, i64::from(number)); }}")
         }
         Type::Uint32 | Type::Int32 => {
-            format!("if self.{name} != 0 {{ object.number(\"{json}\", i64::from(self.{name})); }}")
+            format!("if self.{name} != 0 {{ object.number({names}, i64::from(self.{name})); }}")
         }
-        Type::Uint64 if !repeated => format!("object.long(\"{json}\", self.{name});"),
+        Type::Uint64 if !repeated => format!("object.long({names}, self.{name});"),
         Type::Enum if !repeated => {
             let of = field.type_name().rsplit('.').next().unwrap_or_default();
             format!(
-                "object.word(\"{json}\", self.{name}, v1::{of}::try_from(self.{name}).ok().map(|of| of.as_str_name()));"
+                "object.word({names}, self.{name}, v1::{of}::try_from(self.{name}).ok().map(|of| of.as_str_name()));"
             )
         }
         Type::Message if field.type_name() == TIMESTAMP && !repeated => {
-            format!("if let Some(time) = &self.{name} {{ object.time(\"{json}\", time); }}")
+            format!("if let Some(time) = &self.{name} {{ object.time({names}, time); }}")
         }
         Type::Message if repeated => {
-            format!("object.messages(\"{json}\", &mut self.{name}.iter().map(|one| one as &dyn WriteJson));")
+            format!("object.messages({names}, &mut self.{name}.iter().map(|one| one as &dyn WriteJson));")
         }
         _ => return Err(format!("{}.{name}: its type is not provided for", message.name()).into()),
     };
     writeln!(code, "        {call}")?;
     Ok(())
+}
+
+/// A field's name in ProtoJSON, and in the contracts.
+fn both_names(field: &prost_types::FieldDescriptorProto) -> String {
+    format!("Name {{ json: \"{}\", proto: \"{}\" }}", field.json_name(), field.name())
 }

@@ -42,38 +42,43 @@ pub mod walk {
 pub mod json {
     use crate::v1;
 
+    /// Name of a field.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Name {
+        /// As ProtoJSON has it, such as `displayName`.
+        pub json: &'static str,
+        /// As the contracts have it, such as `display_name`.
+        pub proto: &'static str,
+    }
+
     /// What writes an object. It leaves out what has its default: empty texts and
     /// lists, `false`, 0 of longs and the first value of enums.
     pub trait JsonObject {
         /// A text.
-        fn text(&mut self, name: &'static str, text: &str);
+        fn text(&mut self, name: Name, text: &str);
         /// A list of texts.
-        fn texts(&mut self, name: &'static str, texts: &[String]);
+        fn texts(&mut self, name: Name, texts: &[String]);
         /// A flag.
-        fn flag(&mut self, name: &'static str, flag: bool);
+        fn flag(&mut self, name: Name, flag: bool);
         /// A number of at most 32 bits, 0 too.
-        fn number(&mut self, name: &'static str, number: i64);
+        fn number(&mut self, name: Name, number: i64);
         /// A list of numbers.
-        fn numbers(&mut self, name: &'static str, numbers: &[u32]);
+        fn numbers(&mut self, name: Name, numbers: &[u32]);
         /// A number of 64 bits, which ProtoJSON has as a text.
-        fn long(&mut self, name: &'static str, number: u64);
+        fn long(&mut self, name: Name, number: u64);
         /// A value of an enum: by its name, or by number if it is not known.
-        fn word(&mut self, name: &'static str, number: i32, word: Option<&'static str>);
+        fn word(&mut self, name: Name, number: i32, word: Option<&'static str>);
         /// A time.
-        fn time(&mut self, name: &'static str, time: &prost_types::Timestamp);
+        fn time(&mut self, name: Name, time: &prost_types::Timestamp);
         /// A message.
-        fn message(&mut self, name: &'static str, message: &dyn WriteJson);
+        fn message(&mut self, name: Name, message: &dyn WriteJson);
         /// A list of messages.
-        fn messages(
-            &mut self,
-            name: &'static str,
-            messages: &mut dyn ExactSizeIterator<Item = &dyn WriteJson>,
-        );
+        fn messages(&mut self, name: Name, messages: &mut dyn ExactSizeIterator<Item = &dyn WriteJson>);
     }
 
     /// What has fields.
     pub trait WriteJson {
-        /// Shows each field by its name in JSON.
+        /// Shows each field by its name.
         fn fields(&self, object: &mut dyn JsonObject);
     }
 

@@ -71,6 +71,17 @@ impl ScannedAsset {
         AssetDetails { details: Some(self.details.clone()), relations: self.relations.clone() }
     }
 
+    /// Of its details and relations as the contracts carry them: exactly where it
+    /// could matter, which takes a copy, else at most this.
+    fn encoded_len(&self) -> usize {
+        // A relation has a tag and its length before it.
+        const BEFORE_EACH: usize = 16;
+        let relations: usize =
+            self.relations.iter().map(|relation| relation.encoded_len() + BEFORE_EACH).sum();
+        let most = self.details.encoded_len() + relations;
+        if most <= MAX_DETAILS_BYTES { most } else { self.to_details().encoded_len() }
+    }
+
     /// Makes the asset obey the limits of the contracts; nothing is dropped,
     /// only shortened. Returns what was cut, for a person.
     pub fn limit(&mut self) -> Option<String> {
@@ -93,7 +104,7 @@ impl ScannedAsset {
             let mut limits = Limits { text_bytes: text_limit, list_entries: list_limit, cut: false };
             self.details.walk(&mut limits);
             cut |= limits.cut;
-            if self.to_details().encoded_len() <= MAX_DETAILS_BYTES {
+            if self.encoded_len() <= MAX_DETAILS_BYTES {
                 break;
             }
             // Lists go first: 512 entries of 4 KiB are what overflows.

@@ -8,7 +8,7 @@
 
 mod tree;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CStr, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,11 +16,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::sys::statvfs::fstatvfs;
+use rustix::fs::{FileType, RawDir};
 
 pub use tree::Entry;
 
@@ -34,6 +34,15 @@ const MAX_RACES: usize = 16;
 /// Entries of one folder that are read; more is an error, so that a hostile
 /// folder cannot take the memory.
 const MAX_ENTRIES: usize = 200_000;
+
+/// Files of up to this size are read with one call.
+const MAX_AT_ONCE: u64 = 64 * 1024;
+
+/// Of a folder's entries this much is read with one call.
+const FOLDER_BYTES: usize = 16 * 1024;
+
+/// What most files of /proc fit into.
+const PAGE: u64 = 4096;
 
 /// Root below which the node's files are read.
 #[derive(Debug)]
@@ -87,9 +96,22 @@ impl HostRoot {
     /// than `limit` bytes; [`io::ErrorKind::InvalidInput`] for a pipe, device
     /// or socket, which could block for ever.
     pub fn read(&self, path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
-        let file = self.open(path)?;
+        let (mut file, stat) = self.open_file(path.as_ref())?;
+        let expected = u64::try_from(stat.st_size).unwrap_or(0);
         let mut bytes = Vec::new();
-        file.take(limit + 1).read_to_end(&mut bytes)?;
+        if (1..=MAX_AT_ONCE.min(limit)).contains(&expected) {
+            // With one byte more than there should be, the end is seen at once.
+            bytes.resize(expected as usize + 1, 0);
+            let read = read_some(&mut file, &mut bytes)?;
+            bytes.truncate(read);
+        } else {
+            // Of what /proc holds no size is known.
+            bytes.reserve(PAGE.min(limit) as usize + 1);
+        }
+        if expected == 0 || bytes.len() as u64 != expected {
+            let rest = (limit + 1).saturating_sub(bytes.len() as u64);
+            file.take(rest).read_to_end(&mut bytes)?;
+        }
         if bytes.len() as u64 > limit {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {limit} bytes")));
         }
@@ -110,12 +132,20 @@ impl HostRoot {
     /// # Errors
     /// As [`Self::read`], but for the size.
     pub fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
+        Ok(self.open_file(path.as_ref())?.0)
+    }
+
+    fn open_folder(&self, path: &Path) -> io::Result<OwnedFd> {
+        self.open_at(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+    }
+
+    fn open_file(&self, path: &Path) -> io::Result<(File, FileStat)> {
         // O_NONBLOCK: opening a pipe must not wait for its writer.
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        let fd = self.open_at(path.as_ref(), flags)?;
-        let kind = SFlag::from_bits_truncate(fstat(&fd)?.st_mode) & SFlag::S_IFMT;
-        match kind {
-            SFlag::S_IFREG => Ok(File::from(fd)),
+        let fd = self.open_at(path, flags)?;
+        let stat = fstat(&fd)?;
+        match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
+            SFlag::S_IFREG => Ok((File::from(fd), stat)),
             SFlag::S_IFDIR => Err(io::ErrorKind::IsADirectory.into()),
             _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
         }
@@ -127,20 +157,15 @@ impl HostRoot {
     /// What the system says; [`io::ErrorKind::FileTooLarge`] for a folder of
     /// more than 200,000 entries.
     pub fn list(&self, path: impl AsRef<Path>) -> io::Result<Vec<OsString>> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let mut dir = Dir::from_fd(self.open_at(path.as_ref(), flags)?)?;
+        let folder = self.open_folder(path.as_ref())?;
         let mut names = Vec::new();
-        for entry in dir.iter() {
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            if name == b"." || name == b".." {
-                continue;
-            }
+        each_entry(&folder, |name, _| {
             if names.len() == MAX_ENTRIES {
                 return Err(io::Error::new(io::ErrorKind::FileTooLarge, "folder has too many entries"));
             }
-            names.push(OsStr::from_bytes(name).to_owned());
-        }
+            names.push(OsStr::from_bytes(name.to_bytes()).to_owned());
+            Ok(())
+        })?;
         names.sort();
         Ok(names)
     }
@@ -163,22 +188,23 @@ impl HostRoot {
     /// # Errors
     /// As [`Self::list`].
     pub fn links(&self, path: impl AsRef<Path>) -> io::Result<Vec<(OsString, OsString)>> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let folder = self.open_at(path.as_ref(), flags)?;
+        let folder = self.open_folder(path.as_ref())?;
         let mut links = Vec::new();
-        for entry in Dir::from_fd(folder.try_clone()?)?.iter() {
-            let entry = entry?;
+        each_entry(&folder, |name, kind| {
+            // File systems need not say (readdir(3)).
+            if !matches!(kind, FileType::Symlink | FileType::Unknown) {
+                return Ok(());
+            }
             if links.len() == MAX_ENTRIES {
                 return Err(io::Error::new(io::ErrorKind::FileTooLarge, "folder has too many entries"));
             }
-            match readlinkat(&folder, entry.file_name()) {
-                Ok(target) => {
-                    links.push((OsStr::from_bytes(entry.file_name().to_bytes()).to_owned(), target));
-                }
+            match readlinkat(&folder, name) {
+                Ok(target) => links.push((OsStr::from_bytes(name.to_bytes()).to_owned(), target)),
                 Err(Errno::EINVAL | Errno::ENOENT) => {}
                 Err(error) => return Err(error.into()),
             }
-        }
+            Ok(())
+        })?;
         Ok(links)
     }
 
@@ -310,6 +336,31 @@ pub(crate) fn is_absent(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(nix::libc::ELOOP)
 }
 
+/// Shows the name of each entry of a folder and what the file system says that
+/// it is, `.` and `..` left out.
+fn each_entry(folder: &OwnedFd, mut show: impl FnMut(&CStr, FileType) -> io::Result<()>) -> io::Result<()> {
+    let mut buffer = Vec::with_capacity(FOLDER_BYTES);
+    let mut entries = RawDir::new(folder, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            show(name, entry.file_type())?;
+        }
+    }
+    Ok(())
+}
+
+/// What one call reads, which a signal may have to be repeated for.
+fn read_some(file: &mut File, into: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match file.read(into) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
 fn path_flags() -> OFlag {
     OFlag::O_PATH | OFlag::O_CLOEXEC
 }
@@ -326,99 +377,4 @@ fn names_reversed(path: &Path) -> Vec<OsString> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-    use std::os::unix::fs::symlink;
-
-    fn both(build: impl Fn(&Path)) -> (tempfile::TempDir, [HostRoot; 2]) {
-        let outer = tempfile::tempdir().unwrap();
-        let root = outer.path().join("host");
-        fs::create_dir_all(root.join("etc")).unwrap();
-        fs::create_dir_all(root.join("usr/lib")).unwrap();
-        fs::write(outer.path().join("secret"), "outside").unwrap();
-        fs::write(root.join("usr/lib/os-release"), "ID=inside\n").unwrap();
-        build(&root);
-        let roots = [HostRoot::new(&root).unwrap(), HostRoot::new(&root).unwrap().without_openat2()];
-        (outer, roots)
-    }
-
-    #[test]
-    fn links_are_resolved_below_the_root() {
-        let (_outer, roots) = both(|root| {
-            symlink("../usr/lib/os-release", root.join("etc/relative")).unwrap();
-            symlink("/usr/lib/os-release", root.join("etc/absolute")).unwrap();
-            symlink("/etc/../../../../usr/lib/os-release", root.join("etc/above")).unwrap();
-            symlink("/usr", root.join("etc/folder")).unwrap();
-        });
-        for root in roots {
-            for path in ["etc/relative", "/etc/absolute", "etc/above", "etc/folder/lib/os-release"] {
-                assert_eq!(root.read(path, 100).unwrap(), b"ID=inside\n", "{path}");
-            }
-            assert_eq!(root.read_link("etc/absolute").unwrap(), Path::new("/usr/lib/os-release"));
-        }
-    }
-
-    #[test]
-    fn nothing_leads_outside_the_root() {
-        let (outer, roots) = both(|root| {
-            let secret = root.parent().unwrap().join("secret");
-            symlink("../../secret", root.join("etc/up")).unwrap();
-            symlink(secret, root.join("etc/full")).unwrap();
-            symlink("loop-b", root.join("etc/loop-a")).unwrap();
-            symlink("loop-a", root.join("etc/loop-b")).unwrap();
-        });
-        assert!(outer.path().join("secret").exists());
-        for root in roots {
-            for path in ["etc/up", "etc/full", "../secret", "/../secret", "etc/loop-a"] {
-                assert!(root.read(path, 100).is_err(), "{path}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_told_is_no_absence() {
-        let (_outer, roots) = both(|root| {
-            symlink("none", root.join("etc/nowhere")).unwrap();
-            symlink("loop", root.join("etc/loop")).unwrap();
-            // ENAMETOOLONG, as any error that is no word on what is there.
-            symlink("x".repeat(300), root.join("etc/unreadable")).unwrap();
-        });
-        for root in roots {
-            assert!(root.exists("usr/lib/os-release").unwrap());
-            for absent in ["none", "etc/nowhere", "etc/loop", "usr/lib/os-release/x"] {
-                assert!(!root.exists(absent).unwrap(), "{absent}");
-            }
-            assert!(root.exists("etc/unreadable").is_err());
-        }
-    }
-
-    #[test]
-    fn what_could_block_or_fill_the_memory_is_refused() {
-        let (_outer, roots) = both(|root| {
-            nix::unistd::mkfifo(&root.join("etc/pipe"), Mode::from_bits_truncate(0o600)).unwrap();
-            fs::write(root.join("etc/big"), vec![b'x'; 1001]).unwrap();
-        });
-        for root in roots {
-            assert_eq!(root.read("etc/pipe", 100).unwrap_err().kind(), io::ErrorKind::InvalidInput);
-            assert_eq!(root.read("etc/big", 1000).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
-            assert_eq!(root.read("etc/big", 1001).unwrap().len(), 1001);
-            assert_eq!(root.read("etc", 100).unwrap_err().kind(), io::ErrorKind::IsADirectory);
-            assert_eq!(root.read("etc/none", 100).unwrap_err().kind(), io::ErrorKind::NotFound);
-        }
-    }
-
-    #[test]
-    fn a_replaced_file_has_another_fingerprint() {
-        let (_outer, roots) = both(|root| fs::write(root.join("etc/file"), "one").unwrap());
-        for root in roots {
-            let before = root.fingerprint("etc/file").unwrap();
-            assert_eq!(root.fingerprint("etc/file").unwrap(), before);
-            let path = root.path().join("etc/file");
-            fs::write(path.with_extension("new"), "two").unwrap();
-            fs::rename(path.with_extension("new"), &path).unwrap();
-            assert_ne!(root.fingerprint("etc/file").unwrap(), before);
-            assert_eq!(root.fingerprint("etc/none"), None);
-        }
-    }
-}
+mod tests;

@@ -14,7 +14,6 @@ pub mod config;
 pub mod contents;
 mod cri;
 pub mod diff;
-pub mod failpoint;
 pub mod host;
 pub mod inventory;
 pub mod memory;

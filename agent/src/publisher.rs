@@ -33,7 +33,8 @@ const CONFIRM_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a connection that the broker blocks is looked at.
 const BLOCKED_INTERVAL: Duration = Duration::from_secs(1);
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
+/// Short enough that what is fresh is seen within 10 s of the broker's return.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(6);
 
 /// What the publisher works with.
 pub struct Publisher {
@@ -198,7 +199,7 @@ impl Publisher {
 
     /// Publishes one batch and waits until the broker answers for it.
     async fn publish(&self, channel: &Channel, parcel: Parcel) -> Result<Receipt, SessionError> {
-        crate::failpoint::pass("before_publish");
+        kit::failpoint::pass("before_publish");
         let began = Instant::now();
         let result = self.publish_once(channel, &parcel).await;
         let label = result.as_ref().map_or_else(SessionError::result, |()| "confirmed");
@@ -219,7 +220,7 @@ impl Publisher {
                 message::of_batch(node, parcel),
             );
             let confirm = confirm.await?;
-            crate::failpoint::pass("after_publish");
+            kit::failpoint::pass("after_publish");
             confirm.await
         };
         let confirmation = tokio::time::timeout(CONFIRM_DEADLINE, publishing).await;

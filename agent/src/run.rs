@@ -216,6 +216,8 @@ impl Agent {
             settings: self.config.probes.clone(),
             // A store that fails now is asked again with the next scan.
             knows_image: Arc::new(move |digest| contents.knows_image(digest).unwrap_or(true)),
+            // Its probes run one by one.
+            sockets_wait: false,
         }))
     }
 }

@@ -13,7 +13,11 @@ pub fn clean(bytes: &[u8]) -> String {
 
 /// Takes out of `text` what [`clean`] leaves out.
 pub fn scrub(text: &mut String) {
-    text.retain(|character| !character.is_control() || matches!(character, '\t' | '\n'));
+    // Most text has none. 0xc2 begins U+0080 to U+009F, and other characters.
+    let may_have = |byte: u8| (byte < b' ' && !matches!(byte, b'\t' | b'\n')) || matches!(byte, 0x7f | 0xc2);
+    if text.bytes().any(may_have) {
+        text.retain(|character| !character.is_control() || matches!(character, '\t' | '\n'));
+    }
 }
 
 /// Cuts `text` to at most `limit` bytes, at the end of a character. Returns
@@ -37,6 +41,8 @@ mod tests {
             (b"nul\0inside\0", "nulinside"),
             (b"\xff\xfelatin", "\u{fffd}\u{fffd}latin"),
             (b"bell\x07tab\tline\n", "belltab\tline\n"),
+            (b"del\x7f", "del"),
+            ("next\u{85}©\u{9f}".as_bytes(), "next©"),
             ("größe".as_bytes(), "größe"),
             (b"", ""),
         ] {

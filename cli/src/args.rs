@@ -1,8 +1,10 @@
 //! What the tool can be told.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use contracts::v1::AssetKind;
 
-/// Reads AssetTrack's inventory through its gateway.
+/// Reads AssetTrack's inventory through its gateway, and has nodes scanned or
+/// retired.
 #[derive(Debug, Parser)]
 #[command(name = "assettrack", version)]
 pub struct Arguments {
@@ -16,7 +18,7 @@ pub struct Arguments {
     /// Show times in UTC instead of the local zone. JSON is always in UTC.
     #[arg(long, global = true)]
     pub utc: bool,
-    /// What to read.
+    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -33,7 +35,7 @@ pub enum Format {
     Csv,
 }
 
-/// What to read.
+/// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Lists assets by name.
@@ -42,6 +44,10 @@ pub enum Command {
     Asset(AssetArguments),
     /// Lists the machines that run agents.
     Nodes,
+    /// Has the agent of a node scan now.
+    Scan(ScanArguments),
+    /// Says that a node will not return: its assets become REMOVED.
+    Retire(RetireArguments),
     /// Lists what happened, newest first.
     Events(EventsArguments),
     /// Lists the packages in a container image.
@@ -50,6 +56,12 @@ pub enum Command {
     ImageSearch(ImageSearchArguments),
     /// Shows the system at a glance.
     Overview,
+    /// Publishes to the broker what a fleet of agents would, made up from a seed.
+    ///
+    /// Needs no gateway. Progress goes to stderr, a report to stdout: as text, or
+    /// with `--output json` as one object. Ends with status 1 if anything is not
+    /// confirmed by the broker.
+    Simulate(Box<assettrack_cli::simulate::Settings>),
     /// Folds the log again and compares it with the inventory. Exit status: 0 if
     /// nothing differs, 1 if something does, 2 if it could not be told.
     Verify(VerifyArguments),
@@ -85,6 +97,33 @@ pub struct AssetArguments {
     /// Show its revisions instead, newest first.
     #[arg(long)]
     pub revisions: bool,
+}
+
+/// For `scan`.
+#[derive(Debug, Args)]
+pub struct ScanArguments {
+    /// `nodes/{uuid}`, or the UUID alone.
+    pub name: String,
+    /// A kind to look for, such as `PACKAGE`; may be given more than once. All
+    /// if it is not given.
+    #[arg(long = "kind", value_name = "KIND", value_parser = kind)]
+    pub kinds: Vec<AssetKind>,
+    /// List all in full, too, instead of what changed.
+    #[arg(long)]
+    pub resync: bool,
+}
+
+/// For `retire`.
+#[derive(Debug, Args)]
+pub struct RetireArguments {
+    /// `nodes/{uuid}`, or the UUID alone.
+    pub name: String,
+}
+
+/// A kind by its name, in upper or lower case.
+fn kind(name: &str) -> Result<AssetKind, String> {
+    AssetKind::from_str_name(&format!("ASSET_KIND_{}", name.to_uppercase()))
+        .ok_or_else(|| "is no kind of asset; one is PACKAGE".to_owned())
 }
 
 /// For `image-packages`.

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use contracts::v1::{
-    Asset, AssetKind, AssetRevision, AssetState, CollectorState, Difference, DifferenceType, Event,
-    EventType, ImageContentSource, ImagePackage, Lifecycle, ManagedFields, Node, NodeHealth, PackageDetails,
+    Asset, AssetKind, AssetRevision, AssetState, CollectorState, Completeness, Difference, DifferenceType,
+    Event, EventType, ImageContentSource, ImagePackage, Lifecycle, ManagedFields, Node, NodeHealth,
+    PackageDetails,
 };
 
 use crate::{
@@ -35,6 +36,12 @@ pub fn state(number: i32) -> String {
 /// `HEALTHY` and so on.
 pub fn health(number: i32) -> String {
     word(NodeHealth::try_from(number).ok().map(|health| health.as_str_name()), "NODE_HEALTH_", number)
+}
+
+/// `COMPLETE` and so on.
+fn completeness(number: i32) -> String {
+    let completeness = Completeness::try_from(number).ok();
+    word(completeness.map(|known| known.as_str_name()), "COMPLETENESS_", number)
 }
 
 /// `CONSUMING` and so on.
@@ -143,6 +150,7 @@ impl Row for Node {
             shown("display_name", |node, _| node.display_name.clone()),
             shown("cluster", |node, _| node.cluster.clone()),
             shown("health", |node, _| health(node.health)),
+            shown("completeness", |node, _| completeness(node.completeness)),
             shown("last_heartbeat_time", |node, clock| clock.show(node.last_heartbeat_time.as_ref())),
             shown("active_assets", |node, _| node.active_assets.to_string()),
             shown("outbox_batches", |node, _| node.outbox_batches.to_string()),
@@ -152,6 +160,8 @@ impl Row for Node {
             more("stream", |node, _| node.stream.clone()),
             more("last_sequence", |node, _| node.last_sequence.to_string()),
             more("received_sequence", |node, _| node.received_sequence.to_string()),
+            more("complete_time", |node, clock| clock.show(node.complete_time.as_ref())),
+            more("retire_time", |node, clock| clock.show(node.retire_time.as_ref())),
             more("create_time", |node, clock| clock.show(node.create_time.as_ref())),
         ]
     }

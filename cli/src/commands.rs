@@ -4,16 +4,17 @@ use std::{io::Write, ops::ControlFlow};
 
 use contracts::v1::{
     GetAssetRequest, GetOverviewRequest, ListAssetRevisionsRequest, ListAssetsRequest,
-    ListImagePackagesRequest, ListNodesRequest, SearchImagePackagesRequest,
-    asset_service_client::AssetServiceClient, image_service_client::ImageServiceClient,
-    node_service_client::NodeServiceClient, overview_service_client::OverviewServiceClient,
+    ListImagePackagesRequest, ListNodesRequest, RequestScanRequest, RetireNodeRequest,
+    SearchImagePackagesRequest, asset_service_client::AssetServiceClient,
+    image_service_client::ImageServiceClient, node_service_client::NodeServiceClient,
+    overview_service_client::OverviewServiceClient,
 };
 use tonic::transport::Channel;
 
 use crate::{
     args::{
         AssetArguments, AssetsArguments, Command, EventsArguments, ImagePackagesArguments,
-        ImageSearchArguments,
+        ImageSearchArguments, RetireArguments, ScanArguments,
     },
     failure::Failure,
     fields, follow,
@@ -36,10 +37,14 @@ pub async fn run<W: Write>(
         Command::Asset(arguments) if arguments.revisions => revisions(arguments, gateway, output).await,
         Command::Asset(arguments) => asset(arguments, gateway, output).await,
         Command::Nodes => nodes(gateway, output).await,
+        Command::Scan(arguments) => scan(arguments, gateway, output).await,
+        Command::Retire(arguments) => retire(arguments, gateway, output).await,
         Command::Events(arguments) => events(arguments, gateway, output).await,
         Command::ImagePackages(arguments) => image_packages(arguments, gateway, output).await,
         Command::ImageSearch(arguments) => image_search(arguments, gateway, output).await,
         Command::Overview => overview(gateway, output).await,
+        // Told apart in `main`: there is no gateway to it.
+        Command::Simulate(_) => Ok(()),
         Command::Verify(arguments) => verify::verify(arguments, gateway, output).await,
     }
 }
@@ -71,6 +76,20 @@ fn asset_name(name: &str) -> String {
     if name.contains('/') { name.to_owned() } else { format!("assets/{name}") }
 }
 
+/// `nodes/{uuid}` of what may be the UUID alone.
+fn node_name(name: &str) -> String {
+    if name.contains('/') { name.to_owned() } else { format!("nodes/{name}") }
+}
+
+/// One message whole.
+fn show<W: Write>(name: &str, message: &impl prost::Message, output: &mut Output<W>) -> Result<(), Failure> {
+    if output.is_json() {
+        return output.message(name, message);
+    }
+    let fields = fields::of_message(&output.reflect(name, message)?, output.clock());
+    output.rows(&fields)
+}
+
 async fn asset<W: Write>(
     arguments: &AssetArguments,
     gateway: &Gateway,
@@ -80,11 +99,7 @@ async fn asset<W: Write>(
     let asset = gateway
         .call(request, async |channel, request| asset_service(channel).get_asset(request).await)
         .await?;
-    if output.is_json() {
-        return output.message("Asset", &asset);
-    }
-    let fields = fields::of_message(&output.reflect("Asset", &asset)?, output.clock());
-    output.rows(&fields)
+    show("Asset", &asset, output)
 }
 
 async fn revisions<W: Write>(
@@ -115,6 +130,31 @@ async fn nodes<W: Write>(gateway: &Gateway, output: &mut Output<W>) -> Result<()
         Ok((page.nodes, page.next_page_token))
     };
     pages(None, fetch, |page| output.messages("Node", &page).map(ControlFlow::Continue)).await
+}
+
+async fn scan<W: Write>(
+    arguments: &ScanArguments,
+    gateway: &Gateway,
+    output: &mut Output<W>,
+) -> Result<(), Failure> {
+    let kinds = arguments.kinds.iter().map(|kind| *kind as i32).collect();
+    let request = RequestScanRequest { name: node_name(&arguments.name), kinds, resync: arguments.resync };
+    let answer = gateway
+        .call(request, async |channel, request| NodeServiceClient::new(channel).request_scan(request).await)
+        .await?;
+    show("RequestScanResponse", &answer, output)
+}
+
+async fn retire<W: Write>(
+    arguments: &RetireArguments,
+    gateway: &Gateway,
+    output: &mut Output<W>,
+) -> Result<(), Failure> {
+    let request = RetireNodeRequest { name: node_name(&arguments.name) };
+    let node = gateway
+        .call(request, async |channel, request| NodeServiceClient::new(channel).retire_node(request).await)
+        .await?;
+    show("Node", &node, output)
 }
 
 async fn events<W: Write>(

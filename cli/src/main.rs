@@ -1,5 +1,5 @@
-//! `assettrack`: the operator's tool. It reads through the gateway and keeps
-//! nothing.
+//! `assettrack`: the operator's tool. It reads and asks through the gateway and
+//! keeps nothing.
 //!
 //! Exit status: 0, also if the reader of the output goes away; 1 with one line
 //! on stderr if the call failed; 64 if it was told wrong. Of `verify` 1 says that
@@ -15,6 +15,7 @@ mod fields;
 mod follow;
 mod gateway;
 mod output;
+mod simulation;
 mod table;
 mod verify;
 
@@ -23,13 +24,16 @@ use std::{
     process::ExitCode,
 };
 
-use args::Arguments;
+use args::{Arguments, Command};
 use failure::Failure;
 use output::Output;
 use tonic::transport::Endpoint;
 
 fn main() -> ExitCode {
     let arguments: Arguments = kit::settings::parse();
+    if let Command::Simulate(settings) = &arguments.command {
+        return simulation::simulate(settings, arguments.output);
+    }
     let endpoint = match gateway::endpoint(&arguments.gateway_url) {
         Ok(endpoint) => endpoint,
         Err(wrong) => kit::settings::exit_usage(&wrong),

@@ -1,7 +1,7 @@
 //! Gathers messages into requests to the processor. Pure: time is an argument.
 //!
-//! A message is encoded once, when it is taken in, and its decoded form dropped:
-//! a retry sends the same bytes again, and what waits is as small as it can be.
+//! A message is kept in its encoded form alone: a retry sends the same bytes
+//! again, and what waits is as small as it can be.
 
 use std::time::{Duration, Instant};
 
@@ -91,13 +91,16 @@ impl Batcher {
     /// Adds a message, of [`MAX_MESSAGE_BYTES`] at most. To be called only
     /// while it is not [full](Self::is_full).
     pub fn push(&mut self, now: Instant, tag: u64, message: QueueMessage, traffic: Traffic) {
+        let request = IngestEventsRequest { messages: vec![message] };
+        self.push_encoded(now, tag, &request.encode_to_vec(), traffic);
+    }
+
+    /// The same with an IngestEventsRequest of one message that is encoded
+    /// already.
+    pub fn push_encoded(&mut self, now: Instant, tag: u64, request: &[u8], traffic: Traffic) {
         // Repeated fields concatenate: requests of one message each, one after
         // the other, are one request of all.
-        let one = IngestEventsRequest { messages: vec![message] };
-        self.body.reserve(one.encoded_len());
-        if one.encode(&mut self.body).is_err() {
-            unreachable!("a BytesMut with room takes what is encoded");
-        }
+        self.body.extend_from_slice(request);
         self.events += traffic.events();
         self.items.push(Item { tag, traffic, end: self.body.len() });
         self.first.get_or_insert(now);
@@ -151,7 +154,7 @@ mod tests {
     fn push(batcher: &mut Batcher, now: Instant, tag: u64, message: QueueMessage) {
         let traffic = match &message.content {
             Some(Content::Batch(batch)) => Traffic::of(uuid::Uuid::nil(), batch, None),
-            _ => Traffic::rejected(),
+            _ => Traffic::rejected(contracts::v1::DeadLetterReason::Undecodable),
         };
         batcher.push(now, tag, message, traffic);
     }

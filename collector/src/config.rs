@@ -8,6 +8,10 @@ use std::{
 use kit::settings::{Common, SettingError};
 use tonic::transport::Channel;
 
+/// Frames that messages come in. The client keeps 64 of them in memory: 8 MiB with
+/// the broker's own 128 KiB, and nothing is gained by it.
+const FRAME_BYTES: u32 = 32 << 10;
+
 /// Consumes what agents published and delivers it to the processor.
 #[derive(Clone, Debug, clap::Parser)]
 #[command(name = "assettrack-collector", version, about)]
@@ -38,7 +42,7 @@ pub struct Config {
     /// committed, all queues together: at 64 KiB a message, at least 4 a queue;
     /// larger foreign messages are bounded by the broker's max_message_size
     /// alone.
-    #[arg(long, env = "ASSETTRACK_PREFETCH_BYTES", default_value_t = 32 << 20,
+    #[arg(long, env = "ASSETTRACK_PREFETCH_BYTES", default_value_t = 16 << 20,
           value_parser = clap::value_parser!(u64).range(1 << 20..=1 << 32))]
     pub prefetch_bytes: u64,
     /// IngestEvents calls in flight at once.
@@ -56,6 +60,8 @@ pub struct Config {
 pub struct Checked {
     /// The broker.
     pub broker: kit::amqp::Broker,
+    /// The same, for publishing commands.
+    pub commands: kit::amqp::Broker,
     /// The way to the processor, not opened yet.
     pub processor: Channel,
     /// This collector: host and process, such as `node-7/4711`.
@@ -72,7 +78,11 @@ impl Config {
             .map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned());
         let collector = format!("{host}/{}", std::process::id());
         Ok(Checked {
-            broker: self.broker.broker(&format!("assettrack-collector {collector}"))?,
+            broker: self
+                .broker
+                .broker(&format!("assettrack-collector {collector}"))?
+                .with_frame_max(FRAME_BYTES),
+            commands: self.broker.broker(&format!("assettrack-collector {collector} commands"))?,
             processor: kit::grpc::channel("processor-url", &self.processor_url)?,
             collector,
         })
@@ -108,8 +118,9 @@ mod tests {
 
     #[test]
     fn prefetch_follows_the_budget() {
-        assert_eq!(config(&[]).unwrap().prefetch(), 128);
-        assert_eq!(config(&["--queues", "64"]).unwrap().prefetch(), 8);
+        assert_eq!(config(&[]).unwrap().prefetch(), 64);
+        assert_eq!(config(&["--queues", "16"]).unwrap().prefetch(), 16);
+        assert_eq!(config(&["--queues", "64"]).unwrap().prefetch(), 4);
         assert_eq!(config(&["--queues", "64", "--prefetch-bytes", "1048576"]).unwrap().prefetch(), 4);
         assert_eq!(
             config(&["--queues", "1", "--prefetch-bytes", "4294967296"]).unwrap().prefetch(),

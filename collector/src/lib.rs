@@ -6,7 +6,7 @@
 //! queue → consumer (a channel) → decode → batch → IngestEvents → results → ack
 //!                                   └ rejected, with its reason ┘
 //! ```
-//! `decode`, `batch`, `ledger`, `gate`, `backoff` and `stats` are pure; `broker`
+//! `decode`, `wire`, `batch`, `ledger`, `gate`, `backoff` and `stats` are pure; `broker`
 //! and `processor` are the edges.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -23,6 +23,7 @@ mod processor;
 mod service;
 pub mod stats;
 mod status;
+mod wire;
 
 use std::sync::Arc;
 
@@ -30,14 +31,17 @@ use contracts::v1::collector_service_server::CollectorServiceServer;
 use kit::{
     grpc::Routes, metrics::Metrics, queue::Topology, readiness::Readiness, shutdown::CancellationToken,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::mpsc};
 
-use broker::{Conditions, Parts, Wanted};
+use broker::{Parts, Problems, Wanted};
 use config::{Checked, Config};
 use observed::Observed;
 use processor::Processor;
 use service::Service;
 use status::Status;
+
+/// Commands that may wait for the broker; more are dropped.
+const MAX_COMMANDS: usize = 4096;
 
 /// Why the collector ended.
 #[derive(Debug, thiserror::Error)]
@@ -85,9 +89,11 @@ pub async fn run(
         readiness.condition("processor"),
         observed.clone(),
     ));
+    let problems = Arc::new(Problems::new(readiness.condition("topology"), observed.clone()));
+    let topology = Topology::new(&config.broker.queue_namespace);
     let parts = Arc::new(Parts {
         wanted: Wanted {
-            topology: Topology::new(&config.broker.queue_namespace),
+            topology: topology.clone(),
             queues: config.queues,
             queue_max_bytes: config.queue_max_bytes,
         },
@@ -96,14 +102,15 @@ pub async fn run(
         drain: config.common.shutdown_grace(),
         processor: processor.clone(),
         status: status.clone(),
-        observed,
+        problems: problems.clone(),
+        observed: observed.clone(),
     });
-    let conditions =
-        Conditions { broker: readiness.condition("broker"), topology: readiness.condition("topology") };
-    let routes = Routes::new(CollectorServiceServer::new(Service { status, processor: processor.clone() }));
-
+    let connected = readiness.condition("broker");
     // If one of the servers fails, the others are asked to end.
     let stop = shutdown.child_token();
+    let service = Service::new(status.clone(), processor.clone(), problems, stop.clone());
+    let routes = Routes::new(CollectorServiceServer::new(service));
+
     let grpc = async {
         let grace = config.common.shutdown_grace();
         let served = kit::grpc::serve(listeners.grpc, routes, readiness.clone(), grace, stop.clone()).await;
@@ -115,8 +122,12 @@ pub async fn run(
         stop.cancel();
         served
     };
-    let consuming = broker::supervise(checked.broker, parts, conditions, stop.clone());
-    let (grpc, admin, (), ()) = tokio::join!(grpc, admin, consuming, processor.keep_probing(stop.clone()));
+    let consuming = broker::supervise(checked.broker, parts, connected, stop.clone());
+    let (sender, commands) = mpsc::channel(MAX_COMMANDS);
+    let publishing = broker::publish_commands(checked.commands, topology, commands, observed, stop.clone());
+    let following = processor.follow(status.collector(), sender, stop.clone());
+    let probing = processor.keep_probing(stop.clone());
+    let (grpc, admin, (), (), (), ()) = tokio::join!(grpc, admin, consuming, publishing, following, probing);
     grpc?;
     admin.map_err(Error::Admin)
 }

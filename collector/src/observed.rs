@@ -13,7 +13,10 @@ use prometheus_client::{
 };
 use tonic::Code;
 
-use crate::gate::Call;
+use crate::{
+    gate::Call,
+    stats::{Traffic, dead_letter_reason},
+};
 
 /// Every metric of this service.
 #[derive(Clone, Debug)]
@@ -21,11 +24,16 @@ pub struct Observed {
     messages: Family<ResultLabel, Counter>,
     events: Counter,
     rejected: Family<ReasonLabel, Counter>,
+    dead_letters: Family<ReasonLabel, Counter>,
     redelivered: Counter,
     refused: Counter,
     failed_calls: Family<CallLabel, Counter>,
     heartbeats: Family<ResultLabel, Counter>,
     queue_depth: Family<QueueLabel, Gauge>,
+    topology_problems: Gauge,
+    commands: Family<ResultLabel, Counter>,
+    command_stream: Gauge,
+    paused: Gauge,
     connected: Gauge,
     connections: Counter,
     /// Messages of a request.
@@ -68,11 +76,16 @@ impl Observed {
             messages: Family::default(),
             events: Counter::default(),
             rejected: Family::default(),
+            dead_letters: Family::default(),
             redelivered: Counter::default(),
             refused: Counter::default(),
             failed_calls: Family::default(),
             heartbeats: Family::default(),
             queue_depth: Family::default(),
+            topology_problems: Gauge::default(),
+            commands: Family::default(),
+            command_stream: Gauge::default(),
+            paused: Gauge::default(),
             connected: Gauge::default(),
             connections: Counter::default(),
             request_messages: sizes(),
@@ -86,11 +99,18 @@ impl Observed {
             group.register("messages", "Messages acknowledged, by result", all.messages);
             group.register("events", "Observations committed for the first time", all.events);
             group.register("rejected", "Messages that cannot be applied, by reason", all.rejected);
+            let text = "Messages that became dead letters, by reason";
+            group.register("dead_letters", text, all.dead_letters);
             group.register("redelivered", "Messages that the broker delivered again", all.redelivered);
             group.register("refused", "Refusals of single messages by the processor", all.refused);
             group.register("failed_calls", "Calls to the processor that failed", all.failed_calls);
             group.register("heartbeats", "Heartbeats, by what became of them", all.heartbeats);
             group.register("queue_depth", "Messages that no consumer holds", all.queue_depth);
+            let text = "What the broker has otherwise than it should be";
+            group.register("topology_problems", text, all.topology_problems);
+            group.register("commands", "Commands to agents, by what became of them", all.commands);
+            group.register("command_stream", "1 while the processor sends commands", all.command_stream);
+            group.register("paused", "1 while consumption is paused", all.paused);
             group.register("broker_connected", "1 while connected to the broker", all.connected);
             group.register("broker_connections", "Connections made to the broker", all.connections);
             group.register("request_messages", "Messages in a committed request", all.request_messages);
@@ -102,7 +122,7 @@ impl Observed {
     }
 
     /// A message has its final result.
-    pub fn message(&self, result: IngestResult, events: usize) {
+    pub fn message(&self, result: IngestResult, traffic: &Traffic) {
         let label = match result {
             IngestResult::Committed => "committed",
             IngestResult::Duplicate => "duplicate",
@@ -111,14 +131,40 @@ impl Observed {
         };
         self.messages.get_or_create(&ResultLabel { result: label }).inc();
         if result == IngestResult::Committed {
-            self.events.inc_by(events as u64);
+            self.events.inc_by(traffic.events() as u64);
+        }
+        if result == IngestResult::DeadLettered {
+            let reason = name(dead_letter_reason(traffic));
+            self.dead_letters.get_or_create(&ReasonLabel { reason }).inc();
         }
     }
 
     /// A message cannot be applied.
     pub fn rejected(&self, reason: DeadLetterReason) {
-        let reason = reason.as_str_name().trim_start_matches("DEAD_LETTER_REASON_");
-        self.rejected.get_or_create(&ReasonLabel { reason }).inc();
+        self.rejected.get_or_create(&ReasonLabel { reason: name(reason) }).inc();
+    }
+
+    /// What became of a command: `published`, `unroutable` (no agent is there to
+    /// take it), `expired`, `invalid`, `refused` by the broker, `unconfirmed`,
+    /// `disconnected` (dropped without a broker), or `overflow` (dropped, as too
+    /// many came at once).
+    pub fn command(&self, result: &'static str) {
+        self.commands.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// Whether the processor sends commands.
+    pub fn command_stream(&self, up: bool) {
+        self.command_stream.set(up.into());
+    }
+
+    /// Whether consumption is paused.
+    pub fn paused(&self, paused: bool) {
+        self.paused.set(paused.into());
+    }
+
+    /// Things that the broker has otherwise than they should be.
+    pub fn topology_problems(&self, count: usize) {
+        self.topology_problems.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// The broker delivered a message again.
@@ -160,4 +206,8 @@ impl Observed {
     pub fn disconnected(&self) {
         self.connected.set(0);
     }
+}
+
+fn name(reason: DeadLetterReason) -> &'static str {
+    reason.as_str_name().trim_start_matches("DEAD_LETTER_REASON_")
 }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use contracts::v1::{CollectorState, CollectorStats, IngestResult, QueueStats};
+use contracts::v1::{CollectorState, CollectorStats, Consumption, IngestResult, QueueStats, TopologyProblem};
 use kit::time::unix_millis;
 use prost_types::Timestamp;
 
@@ -18,6 +18,17 @@ use crate::{
     observed::Observed,
     stats::{Stats, lag},
 };
+
+/// What others know of the collector's state.
+#[derive(Debug, Default)]
+pub struct Others {
+    /// Why messages stay in the broker, if the processor is away.
+    pub holding: Option<String>,
+    /// Whether to consume, as the processor said last.
+    pub consumption: Option<Consumption>,
+    /// What the broker has otherwise than it should be.
+    pub topology_problems: Vec<TopologyProblem>,
+}
 
 /// The state of one collector.
 pub struct Status {
@@ -32,6 +43,7 @@ pub struct Status {
 struct Inner {
     /// Why there is no connection to the broker; `None` while there is one.
     disconnected: Option<String>,
+    version: String,
     queues: Vec<QueueStats>,
     stats: Stats,
 }
@@ -41,6 +53,7 @@ impl Status {
     pub fn new(collector: String, observed: Observed) -> Self {
         let inner = Inner {
             disconnected: Some("not connected yet".to_owned()),
+            version: String::new(),
             queues: Vec::new(),
             stats: Stats::default(),
         };
@@ -59,10 +72,12 @@ impl Status {
         &self.collector
     }
 
-    /// There is a connection to the broker.
-    pub fn connected(&self) {
+    /// There is a connection to a broker of this version.
+    pub fn connected(&self, version: String) {
         self.observed.connected();
-        self.inner().disconnected = None;
+        let mut inner = self.inner();
+        inner.disconnected = None;
+        inner.version = version;
     }
 
     /// There is none, for this reason.
@@ -82,7 +97,7 @@ impl Status {
         let mut inner = self.inner();
         for (item, result) in items.iter().zip(results) {
             inner.stats.record(now, millis, &item.traffic, *result);
-            self.observed.message(*result, item.traffic.events());
+            self.observed.message(*result, &item.traffic);
             if *result == IngestResult::Committed
                 && let Some(lag) = lag(millis, &item.traffic)
             {
@@ -96,15 +111,16 @@ impl Status {
             .observe(items.iter().map(|item| item.traffic.events()).sum::<usize>() as f64);
     }
 
-    /// Everything, as the contract tells it. `holding`: why messages stay in
-    /// the broker, if they do.
-    pub fn report(&self, holding: Option<String>) -> CollectorStats {
+    /// Everything, as the contract tells it.
+    pub fn report(&self, others: Others) -> CollectorStats {
         let now = self.started.elapsed();
         let inner = self.inner();
-        let (state, reason) = match (&inner.disconnected, holding) {
-            (Some(reason), _) => (CollectorState::Disconnected, reason.clone()),
-            (None, Some(reason)) => (CollectorState::Holding, reason),
-            (None, None) => (CollectorState::Consuming, String::new()),
+        let paused = others.consumption.as_ref().filter(|consumption| consumption.paused);
+        let (state, reason) = match (&inner.disconnected, paused, others.holding) {
+            (Some(reason), _, _) => (CollectorState::Disconnected, reason.clone()),
+            (None, Some(paused), _) => (CollectorState::Paused, paused.reason.clone()),
+            (None, None, Some(reason)) => (CollectorState::Holding, reason),
+            (None, None, None) => (CollectorState::Consuming, String::new()),
         };
         CollectorStats {
             collector: self.collector.clone(),
@@ -116,7 +132,10 @@ impl Status {
             node_kinds: inner.stats.node_kinds(now),
             lag: inner.stats.lag().map(proto_duration),
             in_flight_messages: self.in_flight.load(Ordering::Relaxed),
-            ..CollectorStats::default()
+            consumption: others.consumption,
+            topology_problems: others.topology_problems,
+            broker_version: inner.version.clone(),
+            dead_letters: inner.stats.dead_letters(),
         }
     }
 

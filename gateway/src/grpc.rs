@@ -158,7 +158,9 @@ pub async fn send(
         let mut local = shared.local.clone();
         return local.call(request).await.map_err(|never| match never {});
     }
+    kit::failpoint::pass("forward_before");
     let response = shared.upstreams.send(upstream, request).await?;
+    kit::failpoint::pass("forward_after");
     if response.status() != StatusCode::OK && !response.headers().contains_key("grpc-status") {
         let message = format!("the answer has HTTP status {} and is not gRPC", response.status().as_u16());
         return Err(kit::status::error(Code::Unavailable, "UPSTREAM_NOT_GRPC", message, &[]));

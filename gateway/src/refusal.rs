@@ -60,8 +60,8 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, Code::NotFound, "UNKNOWN_PATH", message)
     }
 
-    /// The response. Details are rendered by their descriptors.
-    pub fn into_response(self, pool: &DescriptorPool, request_id: &str) -> Response<Body> {
+    /// The JSON of AIP-193. Details are rendered by their descriptors.
+    pub fn json(&self, pool: &DescriptorPool, request_id: &str) -> Vec<u8> {
         let code = self.status.code();
         let name = code_name(code);
         let mut details = details(pool, &self.status);
@@ -72,7 +72,12 @@ impl Refusal {
         let message = self.status.message();
         let error = Error { code: self.http.as_u16(), message, status: name, details };
         // Texts and JSON values: nothing in it that could fail to be written.
-        let json = serde_json::to_vec(&Envelope { error }).unwrap_or_default();
+        serde_json::to_vec(&Envelope { error }).unwrap_or_default()
+    }
+
+    /// The response.
+    pub fn into_response(self, pool: &DescriptorPool, request_id: &str) -> Response<Body> {
+        let json = self.json(pool, request_id);
         let mut response = Response::new(Body::new(Full::new(Bytes::from(json))));
         *response.status_mut() = self.http;
         let headers = response.headers_mut();

@@ -1,6 +1,8 @@
 //! REST: a request becomes the RPC that its google.api.http rule names, and
 //! the answer becomes JSON.
 
+mod stream;
+
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -15,7 +17,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status, body::Body};
 
 use crate::{
-    body::deadline_exceeded,
+    body::{AnswerBody, deadline_exceeded},
     edge::Shared,
     grpc, headers,
     observe::{Call, Protocol, REQUEST_ID, RequestId},
@@ -26,6 +28,8 @@ use crate::{
 
 /// Largest answer of an upstream, in bytes: a page of 1,000 assets is far less.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+/// Before each message: a flag and its length.
+const FRAME_HEADER: usize = 5;
 /// How much of a refused body is still read, so that a client which is busy
 /// sending gets to see the answer, and for how long.
 const DRAIN_BYTES: usize = 16 * 1024 * 1024;
@@ -58,6 +62,15 @@ pub async fn answer(shared: &Shared, request: Request<Body>, request_id: Request
         return refuse_unbound(shared, request, request_id, Refusal::unknown_path(&path)).await;
     };
     let mut call = shared.calls.begin(Protocol::Rest, &binding.rpc.path, request_id.clone());
+    if binding.rpc.server_streaming {
+        return match open(shared, binding, &segments, request, &request_id).await {
+            Ok((deadline, body)) => {
+                let body = AnswerBody::new(body, deadline, call);
+                stream::response(body, binding, shared.table.pool(), &request_id.0)
+            }
+            Err(refusal) => refused(shared, &mut call, refusal, &request_id),
+        };
+    }
     match serve(shared, binding, &segments, request, &request_id).await {
         Ok(json) => {
             call.end(Code::Ok, "");
@@ -95,6 +108,13 @@ fn refused(shared: &Shared, call: &mut Call, refusal: Refusal, request_id: &Requ
     refusal.into_response(shared.table.pool(), &request_id.0)
 }
 
+/// An RPC as a request asks for it.
+struct Asked {
+    deadline: Option<Instant>,
+    headers: HeaderMap,
+    message: Vec<u8>,
+}
+
 async fn serve(
     shared: &Shared,
     binding: &Binding,
@@ -102,12 +122,61 @@ async fn serve(
     request: Request<Body>,
     request_id: &RequestId,
 ) -> Result<Vec<u8>, Refusal> {
-    let (parts, body) = request.into_parts();
     let _permit = shared.admit()?;
+    let asked = ask(shared, binding, segments, request, request_id).await?;
+    let call = unary(shared, binding, asked.headers, &asked.message);
+    let bytes = in_time(asked.deadline, call).await?;
+    answer::write(&binding.rpc.output, binding.response_body.as_ref(), &bytes).map_err(|error| {
+        kit::status::error(Code::Internal, "UNREADABLE_ANSWER", error.to_string(), &[]).into()
+    })
+}
+
+/// Calls an RPC that answers with a stream; the deadline is that of the stream,
+/// if the client wants one.
+async fn open(
+    shared: &Shared,
+    binding: &Binding,
+    segments: &[&str],
+    request: Request<Body>,
+    request_id: &RequestId,
+) -> Result<(Option<Instant>, Body), Refusal> {
+    let _permit = shared.admit()?;
+    let asked = ask(shared, binding, segments, request, request_id).await?;
+    let call = async {
+        grpc::send(shared, binding.rpc.upstream, framed(binding, asked.headers, &asked.message)?).await
+    };
+    let (parts, body) = in_time(asked.deadline, call).await?.into_parts();
+    match Status::from_header_map(&parts.headers) {
+        Some(status) if status.code() != Code::Ok => Err(status.into()),
+        _ => Ok((asked.deadline, body)),
+    }
+}
+
+async fn in_time<T>(
+    deadline: Option<Instant>,
+    call: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    match deadline {
+        Some(deadline) => {
+            tokio::time::timeout_at(deadline, call).await.unwrap_or_else(|_| Err(deadline_exceeded()))
+        }
+        None => call.await,
+    }
+}
+
+async fn ask(
+    shared: &Shared,
+    binding: &Binding,
+    segments: &[&str],
+    request: Request<Body>,
+    request_id: &RequestId,
+) -> Result<Asked, Refusal> {
+    let (parts, body) = request.into_parts();
     let timeout = headers::timeout(&parts.headers)
         .map_err(|problem| kit::status::invalid_field(headers::GRPC_TIMEOUT, "INVALID_TIMEOUT", problem))?
-        .unwrap_or(shared.request_timeout);
-    let deadline = Instant::now().checked_add(timeout);
+        // Streams may take for ever.
+        .or((!binding.rpc.server_streaming).then_some(shared.request_timeout));
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let body = match check_body(binding, &parts, &body) {
         Ok(()) => read(&parts, body).await?,
         Err(refusal) => {
@@ -117,21 +186,13 @@ async fn serve(
     };
     let message = transcode::request(binding, segments, parts.uri.query().unwrap_or_default(), &body)?;
     let mut headers = headers::rest_to_upstream(&parts.headers);
-    headers::set_timeout(&mut headers, timeout);
+    if let Some(timeout) = timeout {
+        headers::set_timeout(&mut headers, timeout);
+    }
     if let Ok(id) = HeaderValue::from_str(&request_id.0) {
         headers.insert(REQUEST_ID, id);
     }
-    let encoded = message.encode_to_vec();
-    let call = unary(shared, binding, headers, &encoded);
-    let bytes = match deadline {
-        Some(deadline) => {
-            tokio::time::timeout_at(deadline, call).await.unwrap_or_else(|_| Err(deadline_exceeded()))?
-        }
-        None => call.await?,
-    };
-    answer::write(&binding.rpc.output, binding.response_body.as_ref(), &bytes).map_err(|error| {
-        kit::status::error(Code::Internal, "UNREADABLE_ANSWER", error.to_string(), &[]).into()
-    })
+    Ok(Asked { deadline, headers, message: message.encode_to_vec() })
 }
 
 /// Refuses a body by its headers alone.
@@ -236,15 +297,7 @@ async fn unary(
     headers: HeaderMap,
     message: &[u8],
 ) -> Result<Bytes, Status> {
-    let mut frame = BytesMut::with_capacity(5 + message.len());
-    frame.put_u8(0);
-    frame.put_u32(u32::try_from(message.len()).map_err(|_| crate::body::too_large())?);
-    frame.put_slice(message);
-    let mut request = Request::new(Body::new(Full::new(frame.freeze())));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = http::Uri::try_from(&binding.rpc.path)
-        .map_err(|error| Status::internal(format!("{}: {error}", binding.rpc.path)))?;
-    *request.headers_mut() = headers;
+    let request = framed(binding, headers, message)?;
     let response = grpc::send(shared, binding.rpc.upstream, request).await?;
     let (parts, body) = response.into_parts();
     if let Some(status) = Status::from_header_map(&parts.headers)
@@ -271,14 +324,28 @@ async fn unary(
     }
 }
 
+/// A request of gRPC with one message.
+fn framed(binding: &Binding, headers: HeaderMap, message: &[u8]) -> Result<Request<Body>, Status> {
+    let mut frame = BytesMut::with_capacity(FRAME_HEADER + message.len());
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(message.len()).map_err(|_| crate::body::too_large())?);
+    frame.put_slice(message);
+    let mut request = Request::new(Body::new(Full::new(frame.freeze())));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = http::Uri::try_from(&binding.rpc.path)
+        .map_err(|error| Status::internal(format!("{}: {error}", binding.rpc.path)))?;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
 /// Takes the one message out of its frame.
 fn message_of(mut body: Bytes) -> Result<Bytes, Status> {
     let Some((flag, length)) =
-        body.first_chunk::<5>().map(|[flag, length @ ..]| (*flag, u32::from_be_bytes(*length)))
+        body.first_chunk::<FRAME_HEADER>().map(|[flag, length @ ..]| (*flag, u32::from_be_bytes(*length)))
     else {
         return Err(unreadable("no message in it"));
     };
-    let message = body.split_off(5);
+    let message = body.split_off(FRAME_HEADER);
     if flag != 0 || usize::try_from(length) != Ok(message.len()) {
         return Err(unreadable("not exactly one plain message in it"));
     }

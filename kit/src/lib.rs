@@ -7,8 +7,10 @@
 pub mod admin;
 pub mod amqp;
 pub mod digest;
+pub mod failpoint;
 pub mod grpc;
 pub mod identity;
+pub mod json;
 pub mod metrics;
 pub mod queue;
 pub mod readiness;

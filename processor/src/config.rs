@@ -17,7 +17,7 @@ pub struct Config {
     #[arg(long, env = "ASSETTRACK_DATABASE_URL_FILE")]
     pub database_url_file: Option<PathBuf>,
     /// Connections to the database for queries and edits; what collectors
-    /// deliver has 4 more of its own.
+    /// deliver and are told has 6 more of its own.
     #[arg(long, env = "ASSETTRACK_DATABASE_CONNECTIONS", default_value_t = 12,
           value_parser = clap::value_parser!(u16).range(2..=500))]
     pub database_connections: u16,

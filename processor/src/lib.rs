@@ -6,12 +6,14 @@
 
 mod api;
 pub mod config;
+pub mod delivery;
 pub mod domain;
 mod duty;
 pub mod ingest;
 mod run;
 mod schema;
 pub mod store;
+mod timestamp;
 mod verify;
 
 pub use run::{Error, run};

@@ -14,12 +14,17 @@ use tokio::net::TcpListener;
 use crate::{
     api::{Api, routes},
     config::Config,
+    delivery::{
+        DeliveryMetrics, measure,
+        streams::{CommandStreams, Patience},
+    },
     domain::{changes::Descriptors, page_token::PageTokens},
     duty::{Duties, DutyMetrics, PARTITION_DAYS},
     ingest::{Ingest, IngestMetrics},
     store::{
+        command::delete_expired,
         node::clock_and_contact,
-        pool::{self, DatabaseError, Pool},
+        pool::{self, DatabaseError, Pool, Pooled},
         signing_key, upkeep,
     },
 };
@@ -27,8 +32,14 @@ use crate::{
 /// How long the database may take to come up at the start.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+/// A look at the clock takes a millisecond. A database that takes longer than
+/// this is away, or the connection is half open.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 /// Connections for what collectors deliver.
 const INGEST_CONNECTIONS: usize = 4;
+/// Connections for what collectors are told: a poll, and a stream that opens.
+const COMMAND_CONNECTIONS: usize = 2;
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Why the processor ended.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +88,7 @@ pub async fn run(
     // Connections of its own: slow searches must not hold up what arrives.
     let ingest_pool = pool::pool(&url, INGEST_CONNECTIONS)?;
     let ingest = Ingest::new(ingest_pool.clone(), descriptors.clone(), IngestMetrics::register(&metrics));
+    let commands = pool::pool(&url, COMMAND_CONNECTIONS)?;
     let duties = Duties {
         url,
         descriptors: descriptors.clone(),
@@ -85,15 +97,21 @@ pub async fn run(
         metrics: DutyMetrics::register(&metrics),
     };
     let api = Api::new(pool.clone(), PageTokens::new(key), descriptors);
-    let watch = tokio::spawn(watch_database(pool, database, shutdown.clone()));
+    let pools = [pool.clone(), ingest_pool.clone(), commands.clone()];
+    let delivery = DeliveryMetrics::register(&metrics);
+    let streams = CommandStreams::new(commands, delivery.clone(), Patience::default());
+    let hand_out = tokio::spawn(streams.clone().run(shutdown.clone()));
+    let measure = tokio::spawn(measure(pool.clone(), delivery.clone(), shutdown.clone()));
+    let watch = tokio::spawn(watch_database(pools, database, shutdown.clone()));
+    let keep = tokio::spawn(keep_commands(pool, shutdown.clone()));
     let duties = tokio::spawn(duties.run(shutdown.clone()));
     tracing::info!(address = %grpc.local_addr()?, "processor is up");
     let grace = config.common.shutdown_grace();
-    let served =
-        kit::grpc::serve(grpc, routes(api, ingest, ingest_pool), readiness, grace, shutdown.clone()).await;
+    let routes = routes(api, ingest, ingest_pool, streams, delivery);
+    let served = kit::grpc::serve(grpc, routes, readiness, grace, shutdown.clone()).await;
 
     shutdown.cancel();
-    for task in [watch, duties] {
+    for task in [watch, keep, hand_out, measure, duties] {
         if let Err(died) = task.await {
             tracing::error!(error = %died, "a background task ended");
         }
@@ -128,21 +146,49 @@ async fn page_token_key(pool: &Pool) -> Result<Vec<u8>, DatabaseError> {
     Ok(signing_key::get_or_create(&mut connection, "page-token").await?)
 }
 
-/// Keeps the readiness true to the database.
-async fn watch_database(pool: Pool, condition: Condition, shutdown: CancellationToken) {
+/// Keeps the readiness true to the database, and pools free of connections that
+/// nobody answers on.
+async fn watch_database(pools: [Pool; 3], condition: Condition, shutdown: CancellationToken) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(WATCH_INTERVAL) => {}
             () = shutdown.cancelled() => return,
         }
-        match pool.get().await {
-            Ok(mut connection) => match clock_and_contact(&mut connection).await {
-                Ok(_) => condition.holds(),
-                Err(error) => condition.fails(error.to_string()),
-            },
+        match pools[0].get().await {
+            Ok(mut connection) => {
+                match tokio::time::timeout(ANSWER_DEADLINE, clock_and_contact(&mut connection)).await {
+                    Ok(Ok(_)) => condition.holds(),
+                    Ok(Err(error)) => condition.fails(error.to_string()),
+                    Err(_) => {
+                        condition.fails("the database does not answer");
+                        drop(Pooled::take(connection));
+                        for pool in &pools {
+                            pool.retain(|_, _| false);
+                        }
+                    }
+                }
+            }
             // Busy is not gone.
             Err(PoolError::Timeout(deadpool::managed::TimeoutType::Wait)) => {}
             Err(error) => condition.fails(error.to_string()),
+        }
+    }
+}
+
+/// Keeps commands that nobody takes few.
+async fn keep_commands(pool: Pool, shutdown: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(UPKEEP_INTERVAL) => {}
+            () = shutdown.cancelled() => return,
+        }
+        match pool.get().await {
+            Ok(mut connection) => {
+                if let Err(error) = delete_expired(&mut connection).await {
+                    tracing::error!(%error, "cannot delete expired commands");
+                }
+            }
+            Err(error) => tracing::error!(%error, "cannot delete expired commands"),
         }
     }
 }

@@ -14,6 +14,12 @@ diesel::table! {
         last_sequence -> BigInt,
         outbox_batches -> BigInt,
         identity_conflict_time -> Nullable<Timestamptz>,
+        compare_time -> Nullable<Timestamptz>,
+        compare_stream -> Nullable<Uuid>,
+        compare_sequence -> Nullable<BigInt>,
+        new_stream_time -> Nullable<Timestamptz>,
+        new_stream_count -> Integer,
+        retire_time -> Nullable<Timestamptz>,
     }
 }
 

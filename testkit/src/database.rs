@@ -72,7 +72,11 @@ impl Drop for Database {
     }
 }
 
-async fn connect(url: &str) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+/// Opens a plain connection.
+///
+/// # Errors
+/// The URL is wrong, or the server refuses or does not answer within 10 s.
+pub async fn connect(url: &str) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
     let mut config: tokio_postgres::Config = url.parse()?;
     config.connect_timeout(CONNECT_TIMEOUT);
     let (client, connection) = config.connect(NoTls).await?;

@@ -14,13 +14,14 @@ mod broker;
 pub mod containerd;
 mod database;
 mod net;
+pub mod private;
 mod proxy;
 mod seed;
 mod service;
 mod wait;
 
-pub use broker::{amqp_url, broker_by_proxy, namespace};
-pub use database::Database;
+pub use broker::{amqp_url, authority, broker_by_proxy, by_way_of, namespace};
+pub use database::{Database, connect};
 pub use net::{free_address, http_get, listener};
 pub use proxy::Proxy;
 pub use seed::Seed;

@@ -52,6 +52,12 @@ impl Service {
         self
     }
 
+    /// Sets a variable for the next start, in place of what it was.
+    pub fn set(&mut self, name: &str, value: &(impl ToString + ?Sized)) {
+        self.environment.retain(|(other, _)| other != name);
+        self.environment.push((name.to_owned(), value.to_string()));
+    }
+
     /// Adds a command-line argument.
     #[must_use]
     pub fn arg(mut self, argument: &(impl ToString + ?Sized)) -> Self {

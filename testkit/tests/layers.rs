@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Files and folders of pure code.
-const DOMAIN: [&str; 8] = [
+const DOMAIN: [&str; 15] = [
     "processor/src/domain",
     "collector/src/decode",
     "collector/src/batch.rs",
@@ -17,6 +17,13 @@ const DOMAIN: [&str; 8] = [
     "agent/src/asset.rs",
     "agent/src/batch.rs",
     "agent/src/diff.rs",
+    "cli/src/simulate/agent.rs",
+    "cli/src/simulate/assets",
+    "cli/src/simulate/corrupt.rs",
+    "cli/src/simulate/dice.rs",
+    "cli/src/simulate/outbox.rs",
+    "cli/src/simulate/pack.rs",
+    "cli/src/simulate/parcel.rs",
 ];
 const OUTSIDE: [&str; 8] =
     ["tonic::", "diesel::", "diesel_async::", "lapin::", "hyper::", "axum::", "redb::", "tokio_postgres::"];

@@ -9,6 +9,16 @@ pub fn services(checkout: &Checkout, interrupt: &Interrupt) -> Result<(), Error>
     command::run(&mut cargo, interrupt)
 }
 
+/// Builds binaries as the services are shipped.
+pub fn release(checkout: &Checkout, packages: &[&str], interrupt: &Interrupt) -> Result<(), Error> {
+    let mut cargo = checkout.cargo();
+    cargo.args(["build", "--release", "--bins"]);
+    for package in packages {
+        cargo.args(["--package", package]);
+    }
+    command::run(&mut cargo, interrupt)
+}
+
 /// Builds binaries as what runs on every node is shipped.
 pub fn small(checkout: &Checkout, packages: &[&str], interrupt: &Interrupt) -> Result<(), Error> {
     let mut cargo = checkout.cargo();

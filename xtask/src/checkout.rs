@@ -51,6 +51,11 @@ impl Checkout {
         self.profile.with_file_name("small")
     }
 
+    /// The directory that holds what is built in the profile `release`.
+    pub fn release_binaries(&self) -> PathBuf {
+        self.profile.with_file_name("release")
+    }
+
     /// `.local/`, made when it is not there. Other users may pass through it to
     /// what is theirs; what is secret is closed by itself.
     pub fn local(&self) -> Result<PathBuf, Error> {

@@ -46,6 +46,12 @@ pub enum Task {
     /// it is shipped. The run is put first into bench/results/<suite>.json, and is printed as a table that
     /// shows which bars are met. Exits with 1 only when it could not be measured.
     Bench(Bench),
+    /// Let faults happen while events flow, and check that nothing is lost or doubled
+    ///
+    /// Kills, crashes, alarms, cut and silent lines, replays and bad messages, each with several
+    /// seeds, against private servers. `test` runs a short selection of the same. The report is put
+    /// first into bench/results/faults.json. Exits with 1 when an invariant was violated.
+    Faults(Faults),
     /// Format check, clippy, and everything that `test` runs; the same as .ci/run
     Ci,
 }
@@ -89,6 +95,22 @@ pub struct Bench {
     /// Seconds for which memory and processor time are watched while all is idle
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(10..=3600))]
     pub seconds: u64,
+    /// Measure little: only enough to see that all of it works
+    #[arg(long)]
+    pub quick: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Faults {
+    /// First seed of each row, to repeat an earlier run [default: another one each time]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Rows to run, by comma; all when left out
+    #[arg(long, value_delimiter = ',')]
+    pub rows: Vec<String>,
+    /// Seeds to run each row with
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub seeds: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -96,6 +118,9 @@ pub enum Suite {
     /// The agent's memory, processor time and first scan, on a node with 1,000 packages and 50
     /// running containers, beside prometheus-node-exporter and fusioninventory-agent
     Agent,
+    /// From full queues to committed and acknowledged, beside a consumer of the usual kind in
+    /// Node.js; latency, memory, and how speed depends on the inventory's size. Takes a quarter of an hour
+    Ingest,
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod cli;
 mod command;
 mod credentials;
 mod error;
+mod faults;
 mod fingerprint;
 mod http;
 mod instance;
@@ -75,6 +76,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Task::Reset => reset::run(&checkout).map(|()| ExitCode::SUCCESS),
         Task::Test(options) => test::run(&checkout, &options, &interrupt),
         Task::Bench(options) => bench::run(&checkout, &options, &interrupt).map(|()| ExitCode::SUCCESS),
+        Task::Faults(options) => faults::run(&checkout, &options, &interrupt),
         Task::Ci => ci::run(&checkout, &interrupt),
     }
 }

@@ -29,6 +29,7 @@ impl Session {
         checkout: &Checkout,
         name: &str,
         given: Given,
+        durability: Durability,
         interrupt: &Interrupt,
         progress: &Progress,
     ) -> Result<Self, Error> {
@@ -36,7 +37,7 @@ impl Session {
         let lock = instance.lock()?;
         system::stop(&mut instance)?;
         reset::wipe(&mut instance)?;
-        match given.start(&mut instance, Durability::Thrown, interrupt, progress) {
+        match given.start(&mut instance, durability, interrupt, progress) {
             Ok(urls) => Ok(Self { instance, urls, _lock: lock }),
             Err(error) => {
                 clean_up(&mut instance);

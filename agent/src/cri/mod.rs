@@ -43,6 +43,9 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 const CALL_DEADLINE: Duration = Duration::from_secs(5);
 /// For all calls of one look; below the time that a probe may take.
 const LOOK_DEADLINE: Duration = Duration::from_secs(15);
+/// Questions that the runtime is asked side by side: it has a hundred answers to
+/// give, each of which takes it little.
+pub(crate) const SIDE_BY_SIDE: usize = 8;
 /// As much as the kubelet accepts (kubelet, pkg/kubelet/cri/remote); the lists
 /// of a full node take some hundred KiB.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
@@ -58,7 +61,8 @@ pub(crate) enum Answer<T> {
     Refused(String),
 }
 
-/// A connection to the runtime.
+/// A connection to the runtime. A clone asks over the same one, beside it.
+#[derive(Clone)]
 pub(crate) struct Client {
     path: String,
     runtime: RuntimeServiceClient<Channel>,

@@ -7,13 +7,14 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
-use super::{HostRoot, MAX_ENTRIES, path_flags};
+use rustix::fs::FileType;
+
+use super::{HostRoot, MAX_ENTRIES, each_entry, path_flags};
 
 /// What a name in a folder stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,27 +57,25 @@ impl HostRoot {
     /// # Errors
     /// As [`HostRoot::list`].
     pub fn folders(&self, path: impl AsRef<Path>) -> io::Result<Vec<OsString>> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let folder = self.open_at(path.as_ref(), flags)?;
+        let folder = self.open_folder(path.as_ref())?;
         let mut names = Vec::new();
-        for entry in Dir::from_fd(folder.try_clone()?)?.iter() {
-            let entry = entry?;
-            let name = entry.file_name();
-            let is_folder = match entry.file_type() {
-                Some(kind) => kind == Type::Directory,
+        each_entry(&folder, |name, kind| {
+            let is_folder = match kind {
                 // File systems need not say (readdir(3)).
-                None => fstatat(&folder, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|stat| {
+                FileType::Unknown => fstatat(&folder, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|stat| {
                     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
                 }),
+                kind => kind == FileType::Directory,
             };
-            if !is_folder || name == c"." || name == c".." {
-                continue;
+            if !is_folder {
+                return Ok(());
             }
             if names.len() == MAX_ENTRIES {
                 return Err(io::Error::new(io::ErrorKind::FileTooLarge, "folder has too many entries"));
             }
             names.push(OsStr::from_bytes(name.to_bytes()).to_owned());
-        }
+            Ok(())
+        })?;
         names.sort();
         Ok(names)
     }
@@ -85,8 +84,7 @@ impl HostRoot {
     /// may be seen (xattr(7): `trusted.*` needs CAP_SYS_ADMIN).
     #[must_use]
     pub fn attribute(&self, folder: impl AsRef<Path>, name: &CStr) -> Option<Vec<u8>> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let folder = self.open_at(folder.as_ref(), flags).ok()?;
+        let folder = self.open_folder(folder.as_ref()).ok()?;
         let mut value = [0; 256];
         let length = rustix::fs::fgetxattr(&folder, name, &mut value).ok()?;
         Some(value[..length].to_vec())

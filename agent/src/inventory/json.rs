@@ -3,9 +3,9 @@
 
 use std::io::Write;
 
-use contracts::json::{JsonObject, WriteJson};
+use contracts::json::{JsonObject, Name};
 use contracts::v1::{AssetDetails, AssetState};
-use prost_types::Timestamp;
+use kit::json::{Object, Style};
 
 use super::{InventoryError, workers};
 use crate::asset::ScannedAsset;
@@ -35,150 +35,27 @@ pub(super) fn write(out: &mut impl Write, mut assets: Vec<ScannedAsset>) -> Resu
     Ok(writeln!(out, "\n]")?)
 }
 
+/// Of one asset, so that the text need not be moved as it grows.
+const USUAL_BYTES: usize = 512;
+
 /// Objects, separated by commas.
 fn render(assets: Vec<ScannedAsset>) -> String {
-    let mut text = String::new();
+    let mut text = String::with_capacity(assets.len() * USUAL_BYTES);
     for asset in assets {
         if !text.is_empty() {
             text.push_str(",\n");
         }
-        let mut object = Object::begin(&mut text);
-        object.word("kind", asset.kind() as i32, Some(asset.kind().as_str_name()));
-        object.text("displayName", &asset.display_name);
-        object.text("naturalKey", &asset.natural_key);
-        object.word("state", AssetState::Active as i32, Some(AssetState::Active.as_str_name()));
+        let mut object = Object::begin(&mut text, Style::ProtoJson);
+        let name = |json| Name { json, proto: json };
+        object.word(name("kind"), asset.kind() as i32, Some(asset.kind().as_str_name()));
+        object.text(name("displayName"), &asset.display_name);
+        object.text(name("naturalKey"), &asset.natural_key);
+        object.word(name("state"), AssetState::Active as i32, Some(AssetState::Active.as_str_name()));
         let details = AssetDetails { details: Some(asset.details), relations: asset.relations };
-        object.message("details", &details);
+        object.message(name("details"), &details);
         object.end();
     }
     text
-}
-
-/// An object that is being written.
-struct Object<'a> {
-    text: &'a mut String,
-    is_empty: bool,
-}
-
-impl<'a> Object<'a> {
-    fn begin(text: &'a mut String) -> Self {
-        text.push('{');
-        Self { text, is_empty: true }
-    }
-
-    fn name(&mut self, name: &str) {
-        if !std::mem::take(&mut self.is_empty) {
-            self.text.push(',');
-        }
-        self.text.push('"');
-        self.text.push_str(name);
-        self.text.push_str("\":");
-    }
-
-    fn end(self) {
-        self.text.push('}');
-    }
-
-    fn list<T>(&mut self, name: &str, items: impl Iterator<Item = T>, mut item: impl FnMut(&mut String, T)) {
-        self.name(name);
-        self.text.push('[');
-        for (index, one) in items.enumerate() {
-            if index > 0 {
-                self.text.push(',');
-            }
-            item(self.text, one);
-        }
-        self.text.push(']');
-    }
-}
-
-/// RFC 8259, 7: quotes, backslashes and control characters are escaped.
-fn quote(into: &mut String, text: &str) {
-    into.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => into.push_str("\\\""),
-            '\\' => into.push_str("\\\\"),
-            '\n' => into.push_str("\\n"),
-            '\t' => into.push_str("\\t"),
-            control if control < ' ' => into.push_str(&format!("\\u{:04x}", u32::from(control))),
-            other => into.push(other),
-        }
-    }
-    into.push('"');
-}
-
-impl JsonObject for Object<'_> {
-    fn text(&mut self, name: &'static str, text: &str) {
-        if !text.is_empty() {
-            self.name(name);
-            quote(self.text, text);
-        }
-    }
-
-    fn texts(&mut self, name: &'static str, texts: &[String]) {
-        if !texts.is_empty() {
-            self.list(name, texts.iter(), |into, text| quote(into, text));
-        }
-    }
-
-    fn flag(&mut self, name: &'static str, flag: bool) {
-        if flag {
-            self.name(name);
-            self.text.push_str("true");
-        }
-    }
-
-    fn number(&mut self, name: &'static str, number: i64) {
-        self.name(name);
-        self.text.push_str(&number.to_string());
-    }
-
-    fn numbers(&mut self, name: &'static str, numbers: &[u32]) {
-        if !numbers.is_empty() {
-            self.list(name, numbers.iter(), |into, number| into.push_str(&number.to_string()));
-        }
-    }
-
-    fn long(&mut self, name: &'static str, number: u64) {
-        if number != 0 {
-            self.name(name);
-            quote(self.text, &number.to_string());
-        }
-    }
-
-    fn word(&mut self, name: &'static str, number: i32, word: Option<&'static str>) {
-        if number == 0 {
-            return;
-        }
-        self.name(name);
-        match word {
-            Some(word) => quote(self.text, word),
-            None => self.text.push_str(&number.to_string()),
-        }
-    }
-
-    fn time(&mut self, name: &'static str, time: &Timestamp) {
-        self.name(name);
-        quote(self.text, &time.to_string());
-    }
-
-    fn message(&mut self, name: &'static str, message: &dyn WriteJson) {
-        self.name(name);
-        let mut object = Object::begin(self.text);
-        message.fields(&mut object);
-        object.end();
-    }
-
-    fn messages(&mut self, name: &'static str, messages: &mut dyn ExactSizeIterator<Item = &dyn WriteJson>) {
-        if messages.len() > 0 {
-            self.list(name, messages, |into, message| {
-                let mut object = Object::begin(into);
-                message.fields(&mut object);
-                object.end();
-            });
-        }
-    }
 }
 
 #[cfg(test)]
@@ -189,6 +66,7 @@ mod tests {
     };
     use prost::Message;
     use prost_reflect::{DescriptorPool, DynamicMessage};
+    use prost_types::Timestamp;
 
     use super::*;
 

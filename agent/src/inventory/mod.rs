@@ -40,8 +40,11 @@ pub enum InventoryError {
 pub fn print(args: &ScanArgs) -> Result<(), InventoryError> {
     let host = host_root(&args.host_root)?;
     // What is in images is not printed, so it need not be read.
-    let context =
-        probe::Context { knows_image: Arc::new(|_| true), ..probe::Context::forgetful(args.probes.clone()) };
+    let context = probe::Context {
+        knows_image: Arc::new(|_| true),
+        sockets_wait: true,
+        ..probe::Context::forgetful(args.probes.clone())
+    };
     let probes = probe::all(&context);
     let scans = scan_all(&host, &probes);
     let (mut assets, mut failed) = (Vec::new(), 0);
@@ -78,15 +81,13 @@ type Scanned = Option<Result<Scan, ProbeError>>;
 /// Runs all probes, a few at a time; `None` for one that panicked. A person waits
 /// for the answer, unlike that of the running agent, which takes one by one.
 fn scan_all(host: &HostRoot, probes: &[Probe]) -> Vec<Scanned> {
-    let jobs = jobs(probes);
+    let order = order(probes);
     let next = AtomicUsize::new(0);
     let scanned = Mutex::new(Vec::new());
     let work = || {
-        while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            for &place in job {
-                let scan = catch_unwind(AssertUnwindSafe(|| probes[place].scan(host)));
-                scanned.lock().unwrap_or_else(PoisonError::into_inner).push((place, scan.ok()));
-            }
+        while let Some(&place) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let scan = catch_unwind(AssertUnwindSafe(|| probes[place].scan(host)));
+            scanned.lock().unwrap_or_else(PoisonError::into_inner).push((place, scan.ok()));
         }
     };
     std::thread::scope(|scope| {
@@ -102,21 +103,24 @@ fn scan_all(host: &HostRoot, probes: &[Probe]) -> Vec<Scanned> {
     scans
 }
 
-/// Places of probes that are run one after another, the long ones first. The
-/// sockets follow the containers, which tell them what runs in which.
-fn jobs(probes: &[Probe]) -> Vec<Vec<usize>> {
-    const CHAIN: [AssetKind; 2] = [AssetKind::Container, AssetKind::ListeningSocket];
-    const LONG: [AssetKind; 4] =
-        [AssetKind::Package, AssetKind::SystemdUnit, AssetKind::Pod, AssetKind::ContainerImage];
-    let of = |kind: AssetKind| probes.iter().position(|probe| probe.kind == kind);
-    let mut jobs = vec![CHAIN.into_iter().filter_map(of).collect::<Vec<_>>()];
-    jobs.extend(LONG.into_iter().filter_map(of).map(|place| vec![place]));
-    for (place, probe) in probes.iter().enumerate() {
-        if !CHAIN.contains(&probe.kind) && !LONG.contains(&probe.kind) {
-            jobs.push(vec![place]);
-        }
-    }
-    jobs
+/// Places of the probes as they are begun, the long ones first. The containers go
+/// before the sockets, which wait for them (see [`probe::Context::sockets_wait`]):
+/// so whoever waits knows that another, or itself before, has begun what it waits
+/// for.
+fn order(probes: &[Probe]) -> Vec<usize> {
+    const LONG: [AssetKind; 6] = [
+        AssetKind::Container,
+        AssetKind::ListeningSocket,
+        AssetKind::Package,
+        AssetKind::SystemdUnit,
+        AssetKind::Pod,
+        AssetKind::ContainerImage,
+    ];
+    let rank =
+        |&place: &usize| LONG.iter().position(|&kind| probes[place].kind == kind).unwrap_or(LONG.len());
+    let mut places: Vec<usize> = (0..probes.len()).collect();
+    places.sort_by_key(rank);
+    places
 }
 
 /// Threads that a short piece of work is spread over.
@@ -136,9 +140,9 @@ mod tests {
     }
 
     #[test]
-    fn each_probe_is_run_once_and_the_sockets_after_the_containers() {
+    fn each_probe_is_begun_once_and_the_sockets_after_the_containers() {
         let probes = probe::all(&probe::Context::forgetful(crate::config::ProbeArgs::default()));
-        let mut places = jobs(&probes).concat();
+        let mut places = order(&probes);
         let place = |kind| places.iter().position(|&place| probes[place].kind == kind).unwrap();
         assert!(place(AssetKind::Container) < place(AssetKind::ListeningSocket));
         places.sort_unstable();

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read};
 
 use super::{ProbeError, is_absent};
+use memchr::memchr;
+
 use crate::host::HostRoot;
 use crate::text::clean;
 
@@ -14,6 +16,8 @@ use crate::text::clean;
 const FOLDERS: [&str; 3] = ["usr/share/misc", "usr/share/hwdata", "usr/share"];
 /// `pci.ids` has 1.5 MB.
 const MAX_BYTES: u64 = 32 * 1024 * 1024;
+/// What is read at once.
+const CHUNK_BYTES: usize = 64 * 1024;
 /// A longer line is cut.
 const MAX_LINE_BYTES: usize = 1024;
 
@@ -63,12 +67,13 @@ impl Names {
 pub(super) fn parse(file: impl Read, wanted: &BTreeSet<(u16, u16)>) -> io::Result<Names> {
     let mut names = Names::default();
     let mut maker = None;
-    each_line(BufReader::new(file), MAX_LINE_BYTES, |line| {
+    each_line(BufReader::with_capacity(CHUNK_BYTES, file), MAX_LINE_BYTES, |line| {
         if line.is_empty() || line.starts_with(b"#") || line.starts_with(b"\t\t") {
             return;
         }
         if let Some(line) = line.strip_prefix(b"\t") {
-            let (Some(maker), Some((product, name))) = (maker, entry(line)) else { return };
+            let Some(maker) = maker else { return };
+            let Some((product, name)) = entry(line) else { return };
             if wanted.contains(&(maker, product)) {
                 names.products.entry((maker, product)).or_insert_with(|| clean(name));
             }
@@ -91,26 +96,41 @@ fn entry(line: &[u8]) -> Option<(u16, &[u8])> {
     Some((number, name.trim_ascii()))
 }
 
-/// Shows each line without its end, in one buffer that does not grow beyond the
-/// longest line that is wanted; what is longer is cut.
+/// Shows each line without its end; what is longer than the longest that is
+/// wanted is cut, and never kept.
 pub(super) fn each_line(
     mut file: impl BufRead,
     longest: usize,
     mut show: impl FnMut(&[u8]),
 ) -> io::Result<()> {
-    let mut line = Vec::new();
+    // The beginning of a line, where it was not read with its end.
+    let mut begun: Option<Vec<u8>> = None;
     loop {
-        line.clear();
-        let read = (&mut file).take(longest as u64).read_until(b'\n', &mut line)?;
-        if read == 0 {
+        let read = match file.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        if read.is_empty() {
+            if let Some(line) = begun {
+                show(&line);
+            }
             return Ok(());
         }
-        if line.last() == Some(&b'\n') {
-            line.pop();
-        } else if read == longest {
-            file.skip_until(b'\n')?;
+        let end = memchr(b'\n', read);
+        let part = &read[..end.unwrap_or(read.len())];
+        match (&mut begun, end) {
+            (None, Some(_)) => show(&part[..part.len().min(longest)]),
+            (line, _) => {
+                let line = line.get_or_insert_default();
+                line.extend(&part[..part.len().min(longest - line.len())]);
+                if end.is_some() {
+                    show(line);
+                    begun = None;
+                }
+            }
         }
-        show(&line);
+        let used = part.len() + usize::from(end.is_some());
+        file.consume(used);
     }
 }
 
@@ -137,9 +157,13 @@ mod tests {
     #[test]
     fn long_lines_take_no_memory() {
         let mut text = vec![b'x'; 3 * MAX_LINE_BYTES];
-        text.extend(b"\nlast");
-        let mut lines = Vec::new();
-        each_line(&text[..], MAX_LINE_BYTES, |line| lines.push(line.to_vec())).unwrap();
-        assert_eq!(lines, [vec![b'x'; MAX_LINE_BYTES], b"last".to_vec()]);
+        text.extend(b"\nlast\n\nend\n");
+        for at_once in [1, 1000, 1_000_000] {
+            let mut lines = Vec::new();
+            let file = BufReader::with_capacity(at_once, &text[..]);
+            each_line(file, MAX_LINE_BYTES, |line| lines.push(line.to_vec())).unwrap();
+            let expected = [vec![b'x'; MAX_LINE_BYTES], b"last".to_vec(), Vec::new(), b"end".to_vec()];
+            assert_eq!(lines, expected, "{at_once}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use std::io::ErrorKind;
 
 use contracts::v1::{KernelParameterDetails, asset_details::Details};
 
-use super::sysfs::attribute;
+use super::sysfs::given_attribute;
 use super::{ProbeError, Scan, exists};
 use crate::asset::ScannedAsset;
 use crate::host::HostRoot;
@@ -33,13 +33,11 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
     }
     for parameter in parameters() {
         let path = format!("{SYS}/{}", parameter.replace('.', "/"));
-        // One that this kernel does not have, or that its architecture has not.
-        if !exists(host, &path)? {
-            continue;
-        }
-        let value = match attribute(host, &path) {
+        let value = match given_attribute(host, &path) {
             // Columns are parted by tabs.
-            Ok(value) => value.split_whitespace().collect::<Vec<_>>().join(" "),
+            Ok(Some(value)) => value.split_whitespace().collect::<Vec<_>>().join(" "),
+            // One that this kernel does not have, or that its architecture has not.
+            Ok(None) => continue,
             // Some are for root alone. That it is there is known all the same.
             Err(ProbeError::Read { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {
                 denied.push(parameter.clone());

@@ -95,13 +95,23 @@ pub struct Context {
     pub settings: ProbeArgs,
     /// Whether the contents of an image, by its natural key, are recorded.
     pub knows_image: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    /// Whether the sockets wait, where they have to know what runs in which
+    /// container, until containers were looked for. Then that has to happen before
+    /// or beside them, or they wait for ever.
+    pub sockets_wait: bool,
 }
 
 impl Context {
     /// For a look that nothing is remembered of.
     #[must_use]
     pub fn forgetful(settings: ProbeArgs) -> Self {
-        Self { known_sockets: Vec::new(), known_images: false, settings, knows_image: Arc::new(|_| false) }
+        Self {
+            known_sockets: Vec::new(),
+            known_images: false,
+            settings,
+            knows_image: Arc::new(|_| false),
+            sockets_wait: false,
+        }
     }
 }
 

@@ -88,6 +88,7 @@ impl Sockets {
         memory.drop_passing(&mut rows, range, Instant::now());
         memory.find_holders(host, &rows)?;
         scan.warnings.extend(memory.warning(&rows));
+        memory.find_packages(host);
         let containers = self.containers.of_processes(host, &memory.processes.keys().copied().collect());
         for (pid, process) in &mut memory.processes {
             process.container = containers.get(pid).cloned();
@@ -189,6 +190,15 @@ impl Memory {
         Ok(())
     }
 
+    /// Looks for the packages of all programs, which takes long, while it need not
+    /// be known yet which of them run in containers. What fails here fails again,
+    /// and is told, where the sockets get their packages.
+    fn find_packages(&mut self, host: &HostRoot) {
+        let executables = self.processes.values().map(|process| process.executable.clone());
+        let executables = executables.filter(|executable| !executable.is_empty()).collect();
+        let _ = self.packages.find(host, &executables);
+    }
+
     /// Says of how many sockets the programs could not be seen, which takes the
     /// rights over them that ptrace(2) takes.
     fn warning(&self, rows: &[Row]) -> Option<String> {
@@ -205,21 +215,24 @@ impl Memory {
 /// Looks through the open files of all processes. Of several holders the one
 /// with the lowest PID counts, as that is the master of its workers; but not
 /// process 1, which holds the sockets of the services that it starts. Also tells
-/// whether some did not let the agent look.
+/// whether some did not let the agent look, of those that had to be looked at.
 fn search_holders(host: &HostRoot, wanted: &HashSet<u64>) -> Result<(HashMap<u64, u32>, bool), ProbeError> {
     let (mut holders, mut is_denied) = (HashMap::<u64, u32>::new(), false);
-    for name in host.list("proc").map_err(ProbeError::read("proc"))? {
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+    let names = host.list("proc").map_err(ProbeError::read("proc"))?;
+    let mut pids: Vec<u32> = names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect();
+    pids.sort_unstable_by_key(|&pid| (pid == 1, pid));
+    for pid in pids {
+        // Those that follow would not count.
+        if holders.len() == wanted.len() {
+            break;
+        }
         let path = format!("proc/{pid}/fd");
         let links = host.links(&path);
         is_denied |= links.as_ref().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
         for (_, target) in of_process(&path, links)?.unwrap_or_default() {
             if let Some(inode) = target.to_str().and_then(socket_inode).filter(|inode| wanted.contains(inode))
             {
-                let holder = holders.entry(inode).or_insert(pid);
-                if (pid == 1, pid) < (*holder == 1, *holder) {
-                    *holder = pid;
-                }
+                holders.entry(inode).or_insert(pid);
             }
         }
     }

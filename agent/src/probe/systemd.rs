@@ -5,7 +5,7 @@
 mod unit_file;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use contracts::v1::{AssetKind, RelationType, SystemdUnitDetails, asset_details::Details};
 
@@ -67,7 +67,10 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(error) => return Err(ProbeError::read(folder)(error)),
         };
+        // What is no link is a file of its own.
+        let mut targets: HashMap<_, _> = unless_absent(folder, host.links(folder))?.into_iter().collect();
         for name in names {
+            let target = targets.remove(&name).map(PathBuf::from);
             let name = clean(name.as_encoded_bytes());
             let path = format!("{folder}/{name}");
             if let Some(unit) = name.strip_suffix(".d") {
@@ -77,8 +80,6 @@ pub(super) fn scan(host: &HostRoot) -> Result<Scan, ProbeError> {
                     links.read_enabling(host, &path)?;
                 }
             } else if unit_type(&name).is_some() {
-                // Absent: a file of its own.
-                let target = unless_absent(&path, host.read_link(&path).map(Some))?;
                 if let (Some(target), true) = (&target, CONFIGURED.contains(&folder)) {
                     links.aliases.entry(base_name(target)).or_default().insert(name.clone());
                 }
@@ -153,7 +154,7 @@ fn starts(name: &str, found: &Found, unit: &UnitFile) -> String {
 /// A name in a folder of unit files.
 struct Found {
     path: String,
-    target: Option<std::path::PathBuf>,
+    target: Option<PathBuf>,
 }
 
 impl Found {

@@ -184,7 +184,7 @@ impl Store {
     /// # Errors
     /// The store fails; then they are sent again, and known to be duplicates.
     pub fn confirm(&self, receipts: &[Receipt]) -> Result<(), StoreError> {
-        crate::failpoint::pass("confirm_before_commit");
+        kit::failpoint::pass("confirm_before_commit");
         self.with(|database, _| {
             let write = database.begin_write()?;
             {
@@ -204,7 +204,7 @@ impl Store {
             }
             Ok(write.commit()?)
         })?;
-        crate::failpoint::pass("confirm_after_commit");
+        kit::failpoint::pass("confirm_after_commit");
         Ok(())
     }
 

@@ -129,8 +129,8 @@ fn write(
         }
         meta.write(&mut write.open_table(META)?)?;
     }
-    crate::failpoint::pass("record_before_commit");
+    kit::failpoint::pass("record_before_commit");
     write.commit()?;
-    crate::failpoint::pass("record_after_commit");
+    kit::failpoint::pass("record_after_commit");
     Ok(())
 }

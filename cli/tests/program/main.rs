@@ -108,7 +108,11 @@ async fn one_asset_its_revisions_nodes_and_overview() {
          1         2026-03-03T00:00:01Z  CHANGED  agent  details.package.version\n"
     );
     let nodes = out(&url, &["nodes", "-o", "csv"]).await;
-    assert!(nodes.lines().nth(1).unwrap().starts_with("nodes/1,web-1,,STALE,,3,0,,yes,"), "{nodes}");
+    assert!(
+        nodes.lines().nth(1).unwrap().starts_with("nodes/1,web-1,,STALE,INCOMPLETE,,3,0,,yes,"),
+        "{nodes}"
+    );
+    assert!(nodes.lines().nth(1).unwrap().ends_with(",2026-03-03T03:00:00+03:00,,"), "{nodes}");
     assert_eq!(
         out(&url, &["overview", "-o", "csv", "--utc"]).await.replace("\r\n", "\n"),
         "field,value\nmeasured,2026-03-03T00:00:00Z\nassets.DISK.REMOVED,4\nnodes.HEALTHY,2\n\
@@ -117,6 +121,31 @@ async fn one_asset_its_revisions_nodes_and_overview() {
          unavailable.collector x:1,refused\n"
     );
     assert!(out(&url, &["overview", "-o", "json"]).await.contains(r#""deadLetters":"6""#));
+}
+
+#[tokio::test]
+async fn nodes_are_scanned_and_retired() {
+    let url = serve(inventory()).await;
+    assert_eq!(
+        out(&url, &["scan", "1", "--kind", "PACKAGE", "--kind", "disk", "--resync"]).await,
+        "FIELD        VALUE\n\
+         command_id   [5, 2] true\n\
+         expire_time  2026-03-03T03:01:00+03:00\n"
+    );
+    let json = out(&url, &["scan", "nodes/1", "-o", "json"]).await;
+    assert_eq!(json, "{\"commandId\":\"[] false\",\"expireTime\":\"2026-03-03T00:01:00Z\"}\n");
+    assert_eq!(
+        out(&url, &["retire", "1", "-o", "csv", "--utc"]).await.replace("\r\n", "\n"),
+        "field,value\nname,nodes/1\nhealth,RETIRED\nretire_time,2026-03-03T00:00:00Z\n"
+    );
+    let missing = run(&url, &["scan", "2"]).await;
+    assert_eq!(missing.code, Some(1));
+    assert!(missing.err.starts_with("error: nodes/2 does not exist (request "), "{}", missing.err);
+    let lives = run(&url, &["retire", "2"]).await;
+    assert_eq!(lives.code, Some(1));
+    assert!(lives.err.starts_with("error: nodes/2: its agent is heard (request "), "{}", lives.err);
+    let wrong = run(&url, &["scan", "1", "--kind", "PACKAGES"]).await;
+    assert_eq!((wrong.code, wrong.err.lines().count()), (Some(64), 1), "{}", wrong.err);
 }
 
 #[tokio::test]

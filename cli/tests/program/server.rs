@@ -182,6 +182,8 @@ impl NodeService for Inventory {
             name: "nodes/1".into(),
             display_name: "web-1".into(),
             health: NodeHealth::Stale.into(),
+            completeness: Completeness::Incomplete.into(),
+            complete_time: time(1_772_496_000),
             active_assets: 3,
             identity_conflict: true,
             ..Node::default()
@@ -190,15 +192,22 @@ impl NodeService for Inventory {
     }
     async fn request_scan(
         &self,
-        request: Request<contracts::v1::RequestScanRequest>,
-    ) -> Result<Response<contracts::v1::RequestScanResponse>, Status> {
-        Err(kit::status::not_found("Node", &request.into_inner().name))
+        request: Request<RequestScanRequest>,
+    ) -> Result<Response<RequestScanResponse>, Status> {
+        let request = request.into_inner();
+        if request.name != "nodes/1" {
+            return Err(kit::status::not_found("Node", &request.name));
+        }
+        let command_id = format!("{:?} {}", request.kinds, request.resync);
+        Ok(Response::new(RequestScanResponse { command_id, expire_time: time(1_772_496_060) }))
     }
-    async fn retire_node(
-        &self,
-        request: Request<contracts::v1::RetireNodeRequest>,
-    ) -> Result<Response<Node>, Status> {
-        Err(kit::status::not_found("Node", &request.into_inner().name))
+    async fn retire_node(&self, request: Request<RetireNodeRequest>) -> Result<Response<Node>, Status> {
+        let name = request.into_inner().name;
+        if name != "nodes/1" {
+            return Err(kit::status::precondition("NODE_HEALTHY", &name, "its agent is heard"));
+        }
+        let health = NodeHealth::Retired.into();
+        Ok(Response::new(Node { name, health, retire_time: time(1_772_496_000), ..Node::default() }))
     }
 }
 

@@ -11,6 +11,12 @@ use lapin::{
 
 use crate::decode::{Envelope, Rejection};
 
+/// Headers by which agents say who speaks. Under their own names, for the
+/// processor looks for them; other headers have a prefix, so that none can pass
+/// for one of these, or for a property.
+const AGENT_HEADERS: [&str; 4] = [HEADER_NODE, HEADER_STREAM, HEADER_SEQUENCE, HEADER_PUBLISHED];
+/// Name of the property without which the body cannot be read.
+const CONTENT_ENCODING: &str = "content-encoding";
 /// Most bytes of a rejected body that are kept (ingest_service.proto).
 const MAX_BODY_BYTES: usize = 1 << 20;
 /// Most bytes of headers and properties that are kept with it.
@@ -22,6 +28,7 @@ pub fn envelope(delivery: &Delivery) -> Envelope {
     let text = |name: &str| headers.and_then(|headers| text_of(headers.inner().get(name)?));
     let number = |name: &str| headers.and_then(|headers| number_of(headers.inner().get(name)?));
     Envelope {
+        message_id: message_id(delivery),
         routing_key: delivery.routing_key.to_string(),
         content_encoding: delivery.properties.content_encoding().as_ref().map(ShortString::to_string),
         node: text(HEADER_NODE),
@@ -32,7 +39,7 @@ pub fn envelope(delivery: &Delivery) -> Envelope {
 }
 
 /// The AMQP message ID; empty if there is none.
-pub fn message_id(delivery: &Delivery) -> String {
+fn message_id(delivery: &Delivery) -> String {
     delivery.properties.message_id().as_ref().map(|id| storable(id.as_str())).unwrap_or_default()
 }
 
@@ -54,18 +61,22 @@ fn headers(delivery: &Delivery) -> HashMap<String, String> {
         ("routing_key".to_owned(), Some(delivery.routing_key.to_string())),
         ("exchange".to_owned(), Some(delivery.exchange.to_string())),
         ("content_type".to_owned(), short(properties.content_type())),
-        ("content_encoding".to_owned(), short(properties.content_encoding())),
+        (CONTENT_ENCODING.to_owned(), short(properties.content_encoding())),
         ("message_id".to_owned(), short(properties.message_id())),
         ("user_id".to_owned(), short(properties.user_id())),
         ("app_id".to_owned(), short(properties.app_id())),
         ("timestamp".to_owned(), properties.timestamp().map(|seconds| seconds.to_string())),
     ];
-    let table = properties.headers().as_ref().map(FieldTable::inner);
-    for (name, value) in table.into_iter().flatten() {
-        let text = text_of(value)
-            .or_else(|| number_of(value).map(|n| n.to_string()))
-            .unwrap_or_else(|| format!("{value:?}"));
-        all.push((format!("headers.{name}"), Some(text)));
+    let text = |value: &AMQPValue| {
+        let text = text_of(value).or_else(|| number_of(value).map(|n| n.to_string()));
+        Some(text.unwrap_or_else(|| format!("{value:?}")))
+    };
+    if let Some(table) = properties.headers().as_ref().map(FieldTable::inner) {
+        // Those of the agent first: what there is no room for is left out.
+        let agents = AGENT_HEADERS.iter().filter_map(|name| Some((*name, table.get(*name)?)));
+        all.extend(agents.map(|(name, value)| (name.to_owned(), text(value))));
+        let others = table.iter().filter(|(name, _)| !AGENT_HEADERS.contains(&name.as_str()));
+        all.extend(others.map(|(name, value)| (format!("headers.{name}"), text(value))));
     }
     let mut room = MAX_HEADER_BYTES;
     let mut kept = HashMap::new();
@@ -152,6 +163,27 @@ mod tests {
         assert!(bytes <= MAX_HEADER_BYTES, "{bytes}");
         let texts = message.headers.values().chain([&message.detail]);
         assert!(texts.into_iter().all(|text| !text.contains('\0')));
-        assert_eq!(message_id(&delivery), "m\u{fffd}1");
+        assert_eq!(envelope(&delivery).message_id, "m\u{fffd}1");
+    }
+
+    #[test]
+    fn who_speaks_and_how_it_is_packed_are_kept_under_their_own_names_whatever_else_there_is() {
+        let long = |text: &str| AMQPValue::LongString(text.into());
+        let mut headers = FieldTable::default();
+        headers.insert("a".into(), long(&"x".repeat(MAX_HEADER_BYTES)));
+        headers.insert(CONTENT_ENCODING.into(), long("forged"));
+        headers.insert(HEADER_NODE.into(), long("n"));
+        headers.insert(HEADER_STREAM.into(), long("s"));
+        headers.insert(HEADER_SEQUENCE.into(), AMQPValue::LongInt(7));
+        let mut delivery = delivery(headers, Vec::new());
+        let rejection = Rejection::new(DeadLetterReason::Undecodable, "x");
+        let kept = rejected(&delivery, &rejection).headers;
+        let get = |name: &str| kept.get(name).map(String::as_str);
+        assert_eq!((get(HEADER_NODE), get(HEADER_STREAM)), (Some("n"), Some("s")));
+        assert_eq!((get(HEADER_SEQUENCE), get(CONTENT_ENCODING)), (Some("7"), None));
+
+        delivery.properties = delivery.properties.with_content_encoding("zstd".into());
+        let kept = rejected(&delivery, &rejection).headers;
+        assert_eq!(kept.get(CONTENT_ENCODING).map(String::as_str), Some("zstd"));
     }
 }

@@ -29,7 +29,8 @@ use crate::{
 /// while the next is on its way.
 const MAX_DELIVERIES: usize = 2;
 
-/// Consumes `queue`, except while the processor is away, until `stop`.
+/// Consumes `queue`, except while the processor is away or consumption is
+/// paused, until `stop`.
 ///
 /// # Errors
 /// The channel or the connection failed; what was not settled is the broker's.
@@ -44,7 +45,8 @@ pub async fn consume(
         if stop.run_until_cancelled(parts.processor.opened()).await.is_none() {
             return Ok(());
         }
-        let (channel, consumer) = open_consumer(&connection, &queue, parts.prefetch).await?;
+        let opened = open_consumer(&connection, &queue, parts.prefetch, &parts, &stop).await?;
+        let Some((channel, consumer)) = opened else { return Ok(()) };
         let mut intake = Intake {
             parts: &parts,
             queue: &queue,
@@ -76,14 +78,15 @@ struct Intake<'a> {
 }
 
 impl Intake<'_> {
-    /// Answers whether it was asked to stop, else the processor is away.
+    /// Answers whether it was asked to stop; else the processor is away, or
+    /// consumption paused.
     async fn run(&mut self, stop: &CancellationToken) -> Result<bool, SessionError> {
         let parts = self.parts;
         let start = |request, refusals| deliver(&parts.processor, request, refusals);
         // A message that the processor refuses waits apart, so that it does not
         // take the place of those that can be delivered.
         let (mut deliveries, mut refused) = (FuturesUnordered::new(), FuturesUnordered::new());
-        loop {
+        let stopped = loop {
             let more = self.take_what_waits()?;
             let free = deliveries.len() < MAX_DELIVERIES;
             if free && self.batcher.is_due(Instant::now(), deliveries.is_empty() && !more) {
@@ -93,8 +96,9 @@ impl Intake<'_> {
             let deadline = self.batcher.deadline();
             let outcome = tokio::select! {
                 biased;
-                () = stop.cancelled() => break,
+                () = stop.cancelled() => break true,
                 () = parts.processor.closed() => return Ok(false),
+                () = parts.processor.paused() => break false,
                 Some(outcome) = deliveries.next() => outcome,
                 Some(outcome) = refused.next() => outcome,
                 delivery = self.consumer.next(), if !self.batcher.is_full() => {
@@ -114,7 +118,7 @@ impl Intake<'_> {
                     refused.push(start(request, refusals));
                 }
             }
-        }
+        };
         self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default()).await?;
         let drain = async {
             while let Some(outcome) = deliveries.next().await {
@@ -123,10 +127,14 @@ impl Intake<'_> {
                     self.acknowledge(&request).await?;
                 }
             }
-            Ok(true)
+            Ok::<(), SessionError>(())
         };
         // What is not committed by then goes back to the broker.
-        tokio::time::timeout(parts.drain, drain).await.unwrap_or(Ok(true))
+        tokio::select! {
+            drained = tokio::time::timeout(parts.drain, drain) => drained.unwrap_or(Ok(()))?,
+            () = parts.processor.opened(), if !stopped => {}
+        }
+        Ok(stopped)
     }
 
     /// Takes what the broker has sent already; answers whether there is more.
@@ -147,35 +155,31 @@ impl Intake<'_> {
         }
         self.ledger.take(delivery.delivery_tag);
         self.held.set(self.ledger.len());
+        let (now, tag) = (Instant::now(), delivery.delivery_tag);
         let along = envelope::envelope(&delivery);
-        let (content, traffic) = match self.decoder.batch(&along, &delivery.data) {
-            Ok((node, batch)) => {
-                let traffic = Traffic::of(node, &batch, along.published_millis);
-                (Content::Batch(batch), traffic)
+        let rejection = match self.decoder.batch(&along, self.queue, &delivery.data) {
+            Ok(checked) => {
+                let traffic = Traffic::of(checked.node, &checked.batch, along.published_millis);
+                self.batcher.push_encoded(now, tag, checked.request, traffic);
+                return Ok(());
             }
-            Err(rejection) => {
-                self.parts.observed.rejected(rejection.reason);
-                let (queue, reason, detail) = (self.queue, rejection.reason.as_str_name(), &rejection.detail);
-                tracing::warn!(
-                    queue,
-                    routing_key = along.routing_key,
-                    reason,
-                    detail,
-                    "a message cannot be applied"
-                );
-                (Content::Rejected(envelope::rejected(&delivery, &rejection)), Traffic::rejected())
-            }
+            Err(rejection) => rejection,
         };
+        self.parts.observed.rejected(rejection.reason);
+        let (queue, reason, detail) = (self.queue, rejection.reason.as_str_name(), &rejection.detail);
+        let routing_key = &along.routing_key;
+        tracing::warn!(queue, routing_key, reason, detail, "a message cannot be applied");
         let message = QueueMessage {
-            message_id: envelope::message_id(&delivery),
+            message_id: along.message_id,
             queue: self.queue.to_owned(),
-            content: Some(content),
+            content: Some(Content::Rejected(envelope::rejected(&delivery, &rejection))),
         };
-        self.batcher.push(Instant::now(), delivery.delivery_tag, message, traffic);
+        self.batcher.push(now, tag, message, Traffic::rejected(rejection.reason));
         Ok(())
     }
 
     async fn acknowledge(&mut self, request: &Request) -> Result<(), SessionError> {
+        kit::failpoint::pass("ack_before");
         let acks = self.ledger.settle(request.items.iter().map(|item| item.tag));
         self.held.set(self.ledger.len());
         if let Some(tag) = acks.up_to {
@@ -184,6 +188,7 @@ impl Intake<'_> {
         for tag in acks.single {
             self.channel.basic_ack(tag, BasicAckOptions { multiple: false }).await?;
         }
+        kit::failpoint::pass("ack_after");
         Ok(())
     }
 }

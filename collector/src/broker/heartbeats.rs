@@ -37,7 +37,10 @@ pub async fn consume(
     stop: CancellationToken,
 ) -> Result<(), SessionError> {
     let mut decoder = Decoder::new(&parts.contract);
-    let (channel, mut consumer) = open_consumer(&connection, &queue, PREFETCH).await?;
+    let Some((channel, mut consumer)) = open_consumer(&connection, &queue, PREFETCH, &parts, &stop).await?
+    else {
+        return Ok(());
+    };
     let mut pending = Pending::default();
     let mut forwarded: Option<Instant> = None;
     let mut ticks = tokio::time::interval(FORWARD_EVERY);

@@ -2,20 +2,22 @@
 //! again changes nothing. What the broker refuses is a named problem, not a
 //! crash: a queue that exists with other arguments is consumed all the same.
 
-use std::fmt;
-
-use kit::queue::{HEARTBEAT_TTL_MILLIS, SHARDS, Topology};
+use kit::queue::{SHARDS, Topology};
 use lapin::{
     Channel, Connection, ErrorKind, ExchangeKind,
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     protocol::{AMQPErrorKind, AMQPSoftError},
-    types::{AMQPValue, FieldTable},
+    types::FieldTable,
 };
 
-use super::plan::{Binding, unwanted, wanted};
+use super::{
+    arguments,
+    plan::{Binding, unwanted, wanted},
+    problems::{Difference, Problem},
+};
 
-/// Heartbeats beyond this push out the oldest: they are worth 45 s at most.
-const MAX_HEARTBEATS: i64 = 100_000;
+/// Most differences of a queue that are looked for.
+const MAX_DIFFERENCES: usize = 8;
 
 /// What is to be declared.
 #[derive(Clone, Debug)]
@@ -31,26 +33,37 @@ pub struct Wanted {
 /// What there is now.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Declared {
-    /// Event queues to consume: those wanted, and those left from a time when
-    /// more were wanted.
+    /// Event queues to consume: those wanted, and then those left over.
     pub event_queues: Vec<String>,
+    /// Of these, those left from a time when more were wanted.
+    pub left_over: Vec<String>,
     /// Whether the heartbeat queue can be consumed.
     pub heartbeats: bool,
     /// What is not as it should be.
     pub problems: Vec<Problem>,
 }
 
-/// An exchange or queue that is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    name: String,
-    reason: String,
+impl Declared {
+    /// Whether the same queues are to be consumed as with `other`.
+    pub fn same_queues(&self, other: &Self) -> bool {
+        self.event_queues == other.event_queues && self.heartbeats == other.heartbeats
+    }
 }
 
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.name, self.reason)
-    }
+#[derive(Clone, Copy)]
+enum Verb {
+    Bind,
+    Unbind,
+}
+
+/// What to do beside declaring and binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unbinding {
+    /// Shards that are bound to queues of another number of them are unbound:
+    /// some hundred requests.
+    Too,
+    /// They are not.
+    Not,
 }
 
 /// Declares everything. `version` is that of the broker.
@@ -61,37 +74,26 @@ pub async fn declare(
     connection: &Connection,
     version: &str,
     wanted: &Wanted,
+    unbinding: Unbinding,
 ) -> Result<Declared, lapin::Error> {
-    let mut declaring = Declaring {
-        scratch: Scratch::new(connection),
-        wanted,
-        delivery_limit: has_delivery_limit(version),
-        declared: Declared::default(),
-    };
+    let mut declaring =
+        Declaring { scratch: Scratch::new(connection), wanted, declared: Declared::default() };
+    declaring.declared.problems.extend(arguments::problem(version).map(|text| Problem::new("broker", text)));
     declaring.exchange(wanted.topology.exchange(), ExchangeKind::Topic).await?;
     // Agents bind their own queues to this one.
     declaring.exchange(wanted.topology.command_exchange(), ExchangeKind::Direct).await?;
     for index in 0..wanted.queues {
-        declaring.event_queue(index).await?;
+        declaring.event_queue(index, version).await?;
     }
     let existing = declaring.queues_left_over().await?;
     declaring.heartbeat_queue().await?;
-    declaring.bind(existing).await?;
+    declaring.bind(existing, unbinding).await?;
     Ok(declaring.declared)
-}
-
-/// RabbitMQ 4 gives up a message after 20 deliveries unless the limit is -1.
-/// 3.x has no limit unless one is given, takes -1 all the same (3.10 was seen to),
-/// and then gives up every message at its second delivery.
-fn has_delivery_limit(version: &str) -> bool {
-    let major = version.split('.').next().unwrap_or_default();
-    major.parse::<u32>().is_ok_and(|major| major >= 4)
 }
 
 struct Declaring<'a> {
     scratch: Scratch<'a>,
     wanted: &'a Wanted,
-    delivery_limit: bool,
     declared: Declared,
 }
 
@@ -108,24 +110,39 @@ impl Declaring<'_> {
         Ok(())
     }
 
-    async fn event_queue(&mut self, index: u8) -> Result<(), lapin::Error> {
+    async fn event_queue(&mut self, index: u8, version: &str) -> Result<(), lapin::Error> {
         let name = self.wanted.topology.event_queue(index);
-        let declared = self.scratch.declare(&name, self.event_arguments()).await;
-        if self.refusal(&name, declared)? || self.scratch.exists(&name).await? {
+        let arguments = arguments::event_queue(version, self.wanted.queue_max_bytes);
+        if self.queue(&name, arguments).await? || self.scratch.exists(&name).await? {
             self.declared.event_queues.push(name);
         }
         Ok(())
     }
 
-    fn event_arguments(&self) -> FieldTable {
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-        arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
-        arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(self.wanted.queue_max_bytes));
-        if self.delivery_limit {
-            arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(-1));
+    /// Declares a queue; answers whether it is as it should be. The broker names
+    /// one argument that differs: each is asked for with what was found, until
+    /// nothing differs, to name them all. Of the type nothing is asked, as it is
+    /// compared last. (Were the queue deleted meanwhile, it would come into being
+    /// as it was before, and be named still.)
+    async fn queue(&mut self, name: &str, mut arguments: FieldTable) -> Result<bool, lapin::Error> {
+        let mut differences: Vec<String> = Vec::new();
+        for _ in 0..MAX_DIFFERENCES {
+            let Err(error) = self.scratch.declare(name, arguments.clone()).await else { break };
+            let text = refusal(&error).ok_or(error)?;
+            let Some(differs) = Difference::parse(&text) else {
+                differences.push(text);
+                break;
+            };
+            differences.push(differs.to_string());
+            if !differs.argument.starts_with("x-") || differs.argument == arguments::QUEUE_TYPE {
+                break;
+            }
+            arguments = arguments::replaced(&arguments, &differs.argument, &differs.found);
         }
-        arguments
+        if !differences.is_empty() {
+            self.declared.problems.push(Problem::new(name, differences.join(", ")));
+        }
+        Ok(differences.is_empty())
     }
 
     /// Finds the queues beyond the wanted number; answers how many queues
@@ -136,86 +153,83 @@ impl Declaring<'_> {
             if !self.scratch.exists(&name).await? {
                 return Ok(index);
             }
-            tracing::info!(queue = name, "left from a larger number of queues, consumed and unbound");
-            self.declared.event_queues.push(name);
+            tracing::debug!(queue = name, "left from a larger number of queues, consumed and unbound");
+            self.declared.event_queues.push(name.clone());
+            self.declared.left_over.push(name);
         }
         Ok(SHARDS)
     }
 
     async fn heartbeat_queue(&mut self) -> Result<(), lapin::Error> {
         let name = self.wanted.topology.heartbeat_queue();
-        let mut arguments = FieldTable::default();
-        let ttl = i64::from(HEARTBEAT_TTL_MILLIS);
-        arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(ttl));
-        arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(MAX_HEARTBEATS));
-        arguments.insert("x-overflow".into(), AMQPValue::LongString("drop-head".into()));
-        let declared = self.scratch.declare(&name, arguments).await;
-        self.declared.heartbeats = self.refusal(&name, declared)? || self.scratch.exists(&name).await?;
+        let declared = self.queue(&name, arguments::heartbeat_queue()).await?;
+        self.declared.heartbeats = declared || self.scratch.exists(&name).await?;
         Ok(())
     }
 
     /// Binds what must be before it unbinds what must not: in between, a shard
     /// goes to two queues, which makes duplicates; the other way round it would
-    /// go to none.
-    async fn bind(&mut self, existing: u8) -> Result<(), lapin::Error> {
+    /// go to none. If one is refused nothing is unbound.
+    async fn bind(&mut self, existing: u8, unbinding: Unbinding) -> Result<(), lapin::Error> {
         let topology = self.wanted.topology.clone();
-        let heartbeats = topology.heartbeat_queue();
+        let mut bound = true;
         if self.declared.heartbeats {
-            self.bind_one(&heartbeats, "heartbeat.#").await?;
+            let keys = vec!["heartbeat.#".to_owned()];
+            bound &= self.all_of(&topology.heartbeat_queue(), keys, Verb::Bind).await?;
         }
-        for binding in wanted(self.wanted.queues) {
-            let queue = topology.event_queue(binding.queue);
-            if self.declared.event_queues.contains(&queue) && !self.bind_one(&queue, &binding.key()).await? {
-                return Ok(());
-            }
+        for (index, queue) in self.consumed_of(self.wanted.queues) {
+            let of = wanted(self.wanted.queues).into_iter().filter(|binding| binding.queue == index);
+            bound &= self.all_of(&queue, of.map(Binding::key).collect(), Verb::Bind).await?;
         }
-        for Binding { shard, queue } in unwanted(self.wanted.queues, existing) {
-            let name = topology.event_queue(queue);
-            if !self.declared.event_queues.contains(&name) {
-                continue;
-            }
-            let key = Binding { shard, queue }.key();
-            let channel = self.scratch.channel().await?;
-            let unbound = channel
-                .queue_unbind(
-                    name.as_str().into(),
-                    topology.exchange().into(),
-                    key.into(),
-                    FieldTable::default(),
-                )
-                .await;
-            if !self.refusal(&name, unbound)? {
-                return Ok(());
-            }
+        if !bound || unbinding == Unbinding::Not {
+            return Ok(());
+        }
+        for (index, queue) in self.consumed_of(existing) {
+            let all = unwanted(self.wanted.queues, existing);
+            let of = all.into_iter().filter(|binding| binding.queue == index);
+            self.all_of(&queue, of.map(Binding::key).collect(), Verb::Unbind).await?;
         }
         Ok(())
     }
 
-    /// Answers whether the broker did it.
-    async fn bind_one(&mut self, queue: &str, key: &str) -> Result<bool, lapin::Error> {
+    /// Of the first `count` event queues those that are there.
+    fn consumed_of(&self, count: u8) -> Vec<(u8, String)> {
+        let named = (0..count).map(|index| (index, self.wanted.topology.event_queue(index)));
+        named.filter(|(_, name)| self.declared.event_queues.contains(name)).collect()
+    }
+
+    /// Binds or unbinds a queue by all these keys, without waiting for one before
+    /// the next is asked for; answers whether the broker did it. The first
+    /// refusal closes the channel and stands for all.
+    async fn all_of(&mut self, queue: &str, keys: Vec<String>, verb: Verb) -> Result<bool, lapin::Error> {
         let exchange = self.wanted.topology.exchange();
         let channel = self.scratch.channel().await?;
-        let bound = channel
-            .queue_bind(
-                queue.into(),
-                exchange.into(),
-                key.into(),
-                QueueBindOptions::default(),
-                FieldTable::default(),
-            )
-            .await;
-        self.refusal(queue, bound)
+        let asked = keys.iter().map(async |key| {
+            let (queue, exchange, none) = (queue.into(), exchange.as_str().into(), FieldTable::default());
+            match verb {
+                Verb::Bind => {
+                    let options = QueueBindOptions::default();
+                    channel.queue_bind(queue, exchange, key.as_str().into(), options, none).await
+                }
+                Verb::Unbind => channel.queue_unbind(queue, exchange, key.as_str().into(), none).await,
+            }
+        });
+        let answers = futures::future::join_all(asked).await;
+        match keys.iter().zip(answers).find(|(_, answer)| answer.is_err()) {
+            None => Ok(true),
+            Some((key, refused)) => self.refusal(&format!("{queue} ({key})"), refused),
+        }
     }
 
     /// Answers whether it was done; a refusal becomes a problem.
     fn refusal(&mut self, name: &str, done: Result<(), lapin::Error>) -> Result<bool, lapin::Error> {
         match done {
             Ok(()) => Ok(true),
-            Err(error) if is_refusal(&error) => {
-                self.declared.problems.push(Problem { name: name.to_owned(), reason: error.to_string() });
+            Err(error) => {
+                let text = refusal(&error).ok_or_else(|| error.clone())?;
+                self.declared.problems.push(Problem::refused(name, &text));
                 Ok(false)
             }
-            Err(error) => Err(error),
         }
     }
 }
@@ -256,37 +270,25 @@ impl<'a> Scratch<'a> {
             Ok(_) => Ok(true),
             Err(error) if is_missing(&error) => Ok(false),
             // It may exist; that it cannot be looked at is told by its declaration.
-            Err(error) if is_refusal(&error) => Ok(false),
+            Err(error) if refusal(&error).is_some() => Ok(false),
             Err(error) => Err(error),
         }
     }
 }
 
-/// Whether the broker refuses one operation, rather than the connection failing.
-fn is_refusal(error: &lapin::Error) -> bool {
-    error.is_amqp_soft_error()
+/// What the broker says when it refuses one operation; `None` if the connection
+/// failed.
+pub fn refusal(error: &lapin::Error) -> Option<String> {
+    match error.kind() {
+        ErrorKind::ProtocolError(refusal) if error.is_amqp_soft_error() => {
+            Some(refusal.get_message().to_string())
+        }
+        _ => None,
+    }
 }
 
-fn is_missing(error: &lapin::Error) -> bool {
+/// Whether the broker has no such thing.
+pub fn is_missing(error: &lapin::Error) -> bool {
     let missing = AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND);
     matches!(error.kind(), ErrorKind::ProtocolError(error) if *error.kind() == missing)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_rabbitmq_4_and_later_has_a_delivery_limit_to_lift() {
-        for (version, limit) in [
-            ("3.10.8", false),
-            ("3.13.7", false),
-            ("4.0.0", true),
-            ("4.2.1-rc.1", true),
-            ("10.0", true),
-            ("?", false),
-        ] {
-            assert_eq!(has_delivery_limit(version), limit, "{version}");
-        }
-    }
 }

@@ -9,7 +9,7 @@ mod rules;
 mod tests;
 mod text;
 
-use contracts::v1::{DeadLetterReason, EventBatch};
+use contracts::v1::{DeadLetterReason, EventBatch, IngestEventsRequest, queue_message::Content};
 use kit::queue::{HEADER_NODE, HEADER_SEQUENCE, HEADER_STREAM, SCHEMA_VERSION, batch_key};
 use prost::Message;
 use uuid::Uuid;
@@ -20,10 +20,14 @@ pub use text::{Contract, ContractError};
 use body::Unpacker;
 use text::NulFinder;
 
+use crate::wire;
+
 /// What came along with a body. A header that is missing or has another type
 /// is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Envelope {
+    /// AMQP message ID; empty if there is none.
+    pub message_id: String,
     /// AMQP routing key.
     pub routing_key: String,
     /// AMQP content encoding.
@@ -43,27 +47,48 @@ pub struct Envelope {
 pub struct Decoder {
     unpacker: Unpacker,
     nul: NulFinder,
+    request: Vec<u8>,
+}
+
+/// A batch that obeys every rule.
+#[derive(Debug)]
+pub struct Checked<'a> {
+    /// Who speaks.
+    pub node: Uuid,
+    /// What it says.
+    pub batch: EventBatch,
+    /// An IngestEventsRequest of this message alone, with the agent's bytes.
+    pub request: &'a [u8],
 }
 
 impl Decoder {
     /// A decoder for the contracts of this build.
     pub fn new(contract: &Contract) -> Self {
-        Self { unpacker: Unpacker::default(), nul: NulFinder::new(contract) }
+        Self { unpacker: Unpacker::default(), nul: NulFinder::new(contract), request: Vec::new() }
     }
 
-    /// Decodes the body of an event queue's message; answers the node too.
+    /// Decodes the body of a message of the event queue `queue`.
     ///
     /// # Errors
     /// Why it can never be applied.
-    pub fn batch(&mut self, envelope: &Envelope, body: &[u8]) -> Result<(Uuid, EventBatch), Rejection> {
+    pub fn batch(&mut self, envelope: &Envelope, queue: &str, body: &[u8]) -> Result<Checked<'_>, Rejection> {
+        let undecodable = |error| Rejection::new(DeadLetterReason::Undecodable, format!("body: {error}"));
         let plain = self.unpacker.unpack(envelope.content_encoding.as_deref(), body)?;
-        let batch = EventBatch::decode(plain)
-            .map_err(|error| Rejection::new(DeadLetterReason::Undecodable, format!("body: {error}")))?;
+        // The request is decoded, not the body, so that what is nested as deep
+        // as a body may be, but too deep within a request, is found here, and
+        // does not make the processor refuse the request.
+        self.request.clear();
+        wire::request_of_batch(&mut self.request, &envelope.message_id, queue, plain);
+        let decoded = IngestEventsRequest::decode(self.request.as_slice()).map_err(undecodable)?;
+        let content = decoded.messages.into_iter().next().and_then(|message| message.content);
+        let Some(Content::Batch(mut batch)) = content else {
+            unreachable!("a request of one batch was encoded")
+        };
         known_version(batch.schema_version)?;
         let node = rules::node(batch.node.as_ref())?;
         agrees(envelope, node, &batch)?;
-        rules::batch(&batch, &mut self.nul)?;
-        Ok((node, batch))
+        rules::batch(&mut batch, &mut self.nul)?;
+        Ok(Checked { node, batch, request: &self.request })
     }
 }
 

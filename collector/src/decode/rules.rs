@@ -1,7 +1,5 @@
 //! The rules of the fields, from event.proto. Pure.
 
-use std::collections::HashSet;
-
 use contracts::v1::{
     AssetDetails, AssetKind, EventBatch, ImageContent, ImageContentSource, KindDigest, NodeIdentity,
     Observation, Presence, Snapshot,
@@ -44,7 +42,7 @@ pub fn node(identity: Option<&NodeIdentity>) -> Result<Uuid, Rejection> {
 }
 
 /// Checks everything in a batch below the identity of its node.
-pub fn batch(batch: &EventBatch, nul: &mut NulFinder) -> Result<(), Rejection> {
+pub fn batch(batch: &mut EventBatch, nul: &mut NulFinder) -> Result<(), Rejection> {
     if parse_uuid(&batch.stream).is_none() {
         return Err(Rejection::field("stream", "is not a UUID of 36 characters in lower case"));
     }
@@ -58,15 +56,15 @@ pub fn batch(batch: &EventBatch, nul: &mut NulFinder) -> Result<(), Rejection> {
             format!("are {count}, at most {MAX_OBSERVATIONS} may be"),
         ));
     }
-    let mut event_ids = HashSet::with_capacity(count);
-    for (index, one) in batch.observations.iter().enumerate() {
-        observation(one, nul).map_err(|(field, problem)| {
+    let mut event_ids = Vec::with_capacity(count);
+    for (index, one) in batch.observations.iter_mut().enumerate() {
+        event_ids.push(observation(one, nul).map_err(|(field, problem)| {
             Rejection::field(&format!("observations[{index}].{field}"), problem)
-        })?;
-        if !event_ids.insert(one.event_id.as_str()) {
-            let path = format!("observations[{index}].event_id");
-            return Err(Rejection::field(&path, "occurs twice in the batch"));
-        }
+        })?);
+    }
+    if let Some(index) = repeated(&event_ids) {
+        let path = format!("observations[{index}].event_id");
+        return Err(Rejection::field(&path, "occurs twice in the batch"));
     }
     for (index, one) in batch.snapshots.iter().enumerate() {
         snapshot(one, batch.sequence)
@@ -82,7 +80,7 @@ pub fn batch(batch: &EventBatch, nul: &mut NulFinder) -> Result<(), Rejection> {
             format!("have {packages} packages, at most {MAX_CONTENT_PACKAGES} may be"),
         ));
     }
-    for (index, one) in batch.image_contents.iter().enumerate() {
+    for (index, one) in batch.image_contents.iter_mut().enumerate() {
         image_content(one, nul).map_err(|(field, problem)| {
             Rejection::field(&format!("image_contents[{index}].{field}"), problem)
         })?;
@@ -110,10 +108,21 @@ fn broken<T>(field: &str, problem: impl Into<String>) -> Result<T, Broken> {
     Err((field.to_owned(), problem.into()))
 }
 
-fn observation(one: &Observation, nul: &mut NulFinder) -> Result<(), Broken> {
-    if parse_uuid(&one.event_id).is_none_or(|id| id.is_nil()) {
-        return broken("event_id", "is not a UUID of 36 characters in lower case");
+/// Index of the first that occurred before.
+fn repeated(ids: &[Uuid]) -> Option<usize> {
+    let mut sorted = ids.to_vec();
+    sorted.sort_unstable();
+    if sorted.windows(2).all(|pair| pair[0] != pair[1]) {
+        return None;
     }
+    (1..ids.len()).find(|index| ids[..*index].contains(&ids[*index]))
+}
+
+/// Answers the event's ID.
+fn observation(one: &mut Observation, nul: &mut NulFinder) -> Result<Uuid, Broken> {
+    let Some(event_id) = parse_uuid(&one.event_id).filter(|id| !id.is_nil()) else {
+        return broken("event_id", "is not a UUID of 36 characters in lower case");
+    };
     let presence = match Presence::try_from(one.presence) {
         Ok(Presence::Unspecified) | Err(_) => {
             return broken("presence", format!("{} is not known", one.presence));
@@ -126,14 +135,16 @@ fn observation(one: &Observation, nul: &mut NulFinder) -> Result<(), Broken> {
         timestamp("observe_time", time)?;
     }
     if presence == Presence::Absent {
-        return absent(one);
+        absent(one)?;
+        return Ok(event_id);
     }
     sized_text("display_name", &one.display_name, MAX_DISPLAY_NAME_BYTES)?;
     hash("state_hash", &one.state_hash)?;
-    match &one.details {
-        Some(details) => details_of(kind, details, nul),
-        None => broken("details", "are missing"),
+    match &mut one.details {
+        Some(details) => details_of(kind, details, nul)?,
+        None => return broken("details", "are missing"),
     }
+    Ok(event_id)
 }
 
 /// What is gone has no state.
@@ -149,7 +160,7 @@ fn absent(one: &Observation) -> Result<(), Broken> {
     }
 }
 
-fn details_of(kind: AssetKind, details: &AssetDetails, nul: &mut NulFinder) -> Result<(), Broken> {
+fn details_of(kind: AssetKind, details: &mut AssetDetails, nul: &mut NulFinder) -> Result<(), Broken> {
     let Some(inner) = &details.details else { return broken("details", "are empty") };
     let found = kind_of(inner);
     if found != kind {
@@ -190,7 +201,7 @@ fn snapshot(one: &Snapshot, sequence: i64) -> Result<(), Broken> {
     Ok(())
 }
 
-fn image_content(one: &ImageContent, nul: &mut NulFinder) -> Result<(), Broken> {
+fn image_content(one: &mut ImageContent, nul: &mut NulFinder) -> Result<(), Broken> {
     sized_text("image_digest", &one.image_digest, MAX_NATURAL_KEY_BYTES)?;
     hash("content_hash", &one.content_hash)?;
     if !(1..=MAX_CONTENT_PARTS).contains(&one.parts) {

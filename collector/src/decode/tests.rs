@@ -2,8 +2,8 @@
 
 use contracts::v1::{
     AssetDetails, AssetKind, DeadLetterReason, DiskDetails, EventBatch, Heartbeat, ImageContent,
-    ImageContentSource, KindDigest, NodeDetails, NodeIdentity, Observation, PackageDetails, Presence,
-    Snapshot, asset_details::Details,
+    ImageContentSource, IngestEventsRequest, KindDigest, NodeDetails, NodeIdentity, Observation,
+    PackageDetails, Presence, QueueMessage, Snapshot, asset_details::Details, queue_message::Content,
 };
 use kit::queue::{MAX_CONTENT_PACKAGES, MAX_DIGESTS, MAX_OBSERVATIONS, batch_key, heartbeat_key};
 use prost::Message;
@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::{Contract, Decoder, Envelope, Rejection};
 
+const QUEUE: &str = "q";
 const NODE: Uuid = Uuid::from_u128(0x1368ea7e_dfe3_5393_9a69_91e01a346240);
 
 fn present(n: u128) -> Observation {
@@ -79,6 +80,7 @@ fn batch() -> EventBatch {
 
 fn envelope() -> Envelope {
     Envelope {
+        message_id: "m1".into(),
         routing_key: batch_key(NODE),
         content_encoding: None,
         node: Some(NODE.to_string()),
@@ -93,7 +95,7 @@ fn decoder() -> Decoder {
 }
 
 fn decode(envelope: &Envelope, batch: &EventBatch) -> Result<EventBatch, Rejection> {
-    decoder().batch(envelope, &batch.encode_to_vec()).map(|(_, batch)| batch)
+    decoder().batch(envelope, QUEUE, &batch.encode_to_vec()).map(|checked| checked.batch)
 }
 
 #[test]
@@ -101,10 +103,61 @@ fn a_right_batch_comes_out_as_it_went_in() {
     assert_eq!(decode(&envelope(), &batch()).unwrap(), batch());
     let body = zstd::bulk::compress(&batch().encode_to_vec(), 3).unwrap();
     let packed = Envelope { content_encoding: Some("zstd".into()), ..envelope() };
-    let (node, decoded) = decoder().batch(&packed, &body).unwrap();
-    assert_eq!((node, decoded), (NODE, batch()));
+    let mut decoder = decoder();
+    let checked = decoder.batch(&packed, QUEUE, &body).unwrap();
+    assert_eq!((checked.node, &checked.batch), (NODE, &batch()));
     let empty_listing = EventBatch { observations: Vec::new(), ..batch() };
     assert_eq!(decode(&envelope(), &empty_listing).unwrap(), empty_listing);
+}
+
+/// Whatever a later agent says beside it, the processor gets it as it was said.
+#[test]
+fn the_agents_bytes_go_on_as_they_came() {
+    let mut body = batch().encode_to_vec();
+    // A field of 3 bytes that no build knows.
+    body.extend_from_slice(b"\xc2\x3e\x03new");
+    let packed = zstd::bulk::compress(&body, 3).unwrap();
+    let mut decoder = decoder();
+    for (encoding, came) in [(None, &body), (Some("zstd".to_owned()), &packed)] {
+        let envelope = Envelope { content_encoding: encoding, ..envelope() };
+        let request = decoder.batch(&envelope, QUEUE, came).unwrap().request;
+        assert!(request.ends_with(&body), "{request:?}");
+        let messages = IngestEventsRequest::decode(request).unwrap().messages;
+        let expected = QueueMessage {
+            message_id: "m1".into(),
+            queue: QUEUE.into(),
+            content: Some(Content::Batch(batch())),
+        };
+        assert_eq!(messages, [expected]);
+    }
+}
+
+/// Decoders follow nesting to a depth of 100, and a request is deeper than its
+/// batches: what only just fits alone would make the processor refuse all.
+#[test]
+fn what_is_nested_too_deep_for_a_request_is_undecodable() {
+    let nested = |depth: usize| {
+        let mut body = batch().encode_to_vec();
+        // Groups of the unknown field 1000, one within the other.
+        body.extend(b"\xc3\x3e".repeat(depth));
+        body.extend(b"\xc4\x3e".repeat(depth));
+        body
+    };
+    let mut decoder = decoder();
+    let deepest = (1..200).take_while(|depth| EventBatch::decode(nested(*depth).as_slice()).is_ok()).last();
+    let deepest = deepest.unwrap();
+    for (depth, right) in [(1, true), (deepest - 2, true), (deepest - 1, false), (deepest, false)] {
+        match decoder.batch(&envelope(), QUEUE, &nested(depth)) {
+            Ok(checked) => {
+                assert!(right, "{depth}");
+                assert!(IngestEventsRequest::decode(checked.request).is_ok(), "{depth}");
+            }
+            Err(rejection) => {
+                assert!(!right, "{depth}: {rejection:?}");
+                assert_eq!(rejection.reason, DeadLetterReason::Undecodable);
+            }
+        }
+    }
 }
 
 /// Breaks one thing in a right batch.
@@ -308,7 +361,7 @@ fn who_speaks_must_be_told_the_same_everywhere() {
 #[test]
 fn what_is_no_batch_says_so() {
     let mut decoder = decoder();
-    let foreign = decoder.batch(&envelope(), b"\xff\xff\xff{json}").unwrap_err();
+    let foreign = decoder.batch(&envelope(), QUEUE, b"\xff\xff\xff{json}").unwrap_err();
     assert_eq!(foreign.reason, DeadLetterReason::Undecodable);
     for version in [0, 2, u32::MAX] {
         let future = EventBatch { schema_version: version, ..batch() };
@@ -316,7 +369,7 @@ fn what_is_no_batch_says_so() {
         assert_eq!(rejection.reason, DeadLetterReason::UnknownVersion);
         assert!(rejection.detail.contains(&version.to_string()), "{}", rejection.detail);
     }
-    assert_eq!(decoder.batch(&envelope(), b"").unwrap_err().reason, DeadLetterReason::UnknownVersion);
+    assert_eq!(decoder.batch(&envelope(), QUEUE, b"").unwrap_err().reason, DeadLetterReason::UnknownVersion);
 }
 
 /// Every single flipped bit and every cut is answered, never a panic; the
@@ -329,14 +382,14 @@ fn torn_bodies_are_survived() {
     for (encoding, whole) in [(None, &body), (Some("zstd".to_owned()), &packed)] {
         let envelope = Envelope { content_encoding: encoding, ..envelope() };
         for offset in 0..whole.len() {
-            let _ = decoder.batch(&envelope, &whole[..offset]);
+            let _ = decoder.batch(&envelope, QUEUE, &whole[..offset]);
             for bit in 0..8 {
                 let mut flipped = whole.clone();
                 flipped[offset] ^= 1 << bit;
-                let _ = decoder.batch(&envelope, &flipped);
+                let _ = decoder.batch(&envelope, QUEUE, &flipped);
             }
         }
-        assert_eq!(decoder.batch(&envelope, whole).unwrap().1, batch());
+        assert_eq!(decoder.batch(&envelope, QUEUE, whole).unwrap().batch, batch());
     }
 }
 

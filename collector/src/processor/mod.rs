@@ -3,6 +3,7 @@
 
 mod codec;
 mod deliver;
+mod stream;
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -11,7 +12,8 @@ use std::{
 
 use bytes::Bytes;
 use contracts::v1::{
-    IngestEventsResponse, IngestResult, RecordHeartbeatsRequest, ingest_service_client::IngestServiceClient,
+    Consumption, IngestEventsResponse, IngestResult, RecordHeartbeatsRequest,
+    ingest_service_client::IngestServiceClient,
 };
 use http::uri::PathAndQuery;
 use kit::{grpc::is_transient, readiness::Condition};
@@ -48,9 +50,25 @@ pub struct Processor {
     channel: Channel,
     calls: Semaphore,
     gate: Mutex<Gate>,
-    open: watch::Sender<bool>,
+    intake: watch::Sender<Intake>,
     condition: Condition,
     observed: Observed,
+}
+
+/// What decides whether messages are taken.
+#[derive(Clone, Debug, Default)]
+struct Intake {
+    /// The gate's state.
+    open: bool,
+    /// What the processor said last; before it says anything, it is no reason
+    /// not to consume.
+    consumption: Option<Consumption>,
+}
+
+impl Intake {
+    fn is_paused(&self) -> bool {
+        self.consumption.as_ref().is_some_and(|consumption| consumption.paused)
+    }
 }
 
 /// Why a call did not succeed.
@@ -64,6 +82,11 @@ impl CallError {
     /// Whether the same call may succeed later.
     pub fn is_transient(&self) -> bool {
         is_transient(&self.status)
+    }
+
+    /// The processor's answer, or what the way to it says.
+    pub fn status(&self) -> &Status {
+        &self.status
     }
 
     /// The pause that the processor asks for (google.rpc.RetryInfo), at most
@@ -94,7 +117,7 @@ impl Processor {
             channel,
             calls: Semaphore::new(calls),
             gate: Mutex::new(Gate::new(hold)),
-            open: watch::Sender::new(false),
+            intake: watch::Sender::default(),
             condition,
             observed,
         }
@@ -143,17 +166,21 @@ impl Processor {
 
     /// Waits until messages may be taken.
     pub async fn opened(&self) {
-        self.gate_is(true).await;
+        self.intake_is(|intake| intake.open && !intake.is_paused()).await;
     }
 
-    /// Waits until messages may no longer be taken.
+    /// Waits until the processor is away: what was taken is given back at once.
     pub async fn closed(&self) {
-        self.gate_is(false).await;
+        self.intake_is(|intake| !intake.open).await;
     }
 
-    async fn gate_is(&self, open: bool) {
-        let mut state = self.open.subscribe();
-        if state.wait_for(|is_open| *is_open == open).await.is_err() {
+    /// Waits until consumption is paused: what is being delivered may end.
+    pub async fn paused(&self) {
+        self.intake_is(Intake::is_paused).await;
+    }
+
+    async fn intake_is(&self, so: impl Fn(&Intake) -> bool) {
+        if self.intake.subscribe().wait_for(so).await.is_err() {
             unreachable!("the sender is a field of self");
         }
     }
@@ -234,7 +261,7 @@ impl Processor {
             None => self.condition.holds(),
             Some(problem) => self.condition.fails(problem),
         }
-        self.open.send_if_modified(|before| std::mem::replace(before, open) != open);
+        self.intake.send_if_modified(|intake| std::mem::replace(&mut intake.open, open) != open);
     }
 
     fn gate(&self) -> MutexGuard<'_, Gate> {

@@ -6,7 +6,9 @@ mod ring;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use contracts::v1::{EventBatch, IngestResult, NodeKindStats, TrafficStats, TrafficWindow};
+use contracts::v1::{
+    DeadLetterCount, DeadLetterReason, EventBatch, IngestResult, NodeKindStats, TrafficStats, TrafficWindow,
+};
 use uuid::Uuid;
 
 use node_kinds::NodeKinds;
@@ -19,6 +21,8 @@ pub struct Traffic {
     node_display_name: String,
     /// Observations by number of the kind.
     kinds: BTreeMap<i32, usize>,
+    /// Why it cannot be applied, if this collector says so.
+    pub rejected: Option<DeadLetterReason>,
     /// When it was published, milliseconds since the epoch, by the agent's clock.
     pub published_millis: Option<i64>,
 }
@@ -31,15 +35,16 @@ impl Traffic {
             *kinds.entry(observation.kind).or_insert(0) += 1;
         }
         let node_display_name = batch.node.as_ref().map(|node| node.display_name.clone()).unwrap_or_default();
-        Self { node, node_display_name, kinds, published_millis }
+        Self { node, node_display_name, kinds, rejected: None, published_millis }
     }
 
-    /// Of a message that cannot be decoded: nothing but the message.
-    pub fn rejected() -> Self {
+    /// Of a message that cannot be applied: nothing but the message.
+    pub fn rejected(reason: DeadLetterReason) -> Self {
         Self {
             node: Uuid::nil(),
             node_display_name: String::new(),
             kinds: BTreeMap::new(),
+            rejected: Some(reason),
             published_millis: None,
         }
     }
@@ -61,6 +66,7 @@ pub struct Stats {
     duplicates: Windows<TOTAL_BUCKETS>,
     dead_letters: Windows<TOTAL_BUCKETS>,
     node_kinds: NodeKinds,
+    reasons: BTreeMap<i32, i64>,
     lag: Option<Duration>,
 }
 
@@ -80,7 +86,10 @@ impl Stats {
                 }
             }
             IngestResult::Duplicate => self.duplicates.add(now, 1),
-            IngestResult::DeadLettered => self.dead_letters.add(now, 1),
+            IngestResult::DeadLettered => {
+                self.dead_letters.add(now, 1);
+                *self.reasons.entry(dead_letter_reason(traffic).into()).or_insert(0) += 1;
+            }
             IngestResult::Unspecified => {}
         }
     }
@@ -88,6 +97,11 @@ impl Stats {
     /// From publishing to commit, of the newest committed batch.
     pub fn lag(&self) -> Option<Duration> {
         self.lag
+    }
+
+    /// Messages that became dead letters, by reason.
+    pub fn dead_letters(&self) -> Vec<DeadLetterCount> {
+        self.reasons.iter().map(|(&reason, &count)| DeadLetterCount { reason, count }).collect()
     }
 
     /// Everything together.
@@ -109,6 +123,12 @@ impl Stats {
     pub fn node_kinds(&self, now: Duration) -> Vec<NodeKindStats> {
         self.node_kinds.busiest(now)
     }
+}
+
+/// Why a message became a dead letter: what this collector found, or else
+/// UNSPECIFIED, for the processor found something and does not tell what.
+pub fn dead_letter_reason(traffic: &Traffic) -> DeadLetterReason {
+    traffic.rejected.unwrap_or(DeadLetterReason::Unspecified)
 }
 
 /// From publishing until `unix_millis`; a clock that is ahead of ours makes none.
@@ -140,7 +160,7 @@ mod tests {
         stats.record(now, 1_000, &traffic(3, 1, Some(400)), IngestResult::Committed);
         stats.record(now, 1_000, &traffic(9, 9, Some(0)), IngestResult::Duplicate);
         stats.record(now, 1_000, &traffic(7, 0, Some(0)), IngestResult::DeadLettered);
-        stats.record(now, 1_000, &Traffic::rejected(), IngestResult::DeadLettered);
+        stats.record(now, 1_000, &Traffic::rejected(DeadLetterReason::TooLarge), IngestResult::DeadLettered);
         let window = TrafficWindow { messages: 1, events: 4, duplicate_messages: 1, dead_letters: 2 };
         let total = stats.total(now);
         assert_eq!(total.last_minute, Some(window));
@@ -152,6 +172,9 @@ mod tests {
             stats.node_kinds(now).into_iter().map(|one| (one.kind(), one.events_last_minute)).collect();
         assert_eq!(kinds, [(AssetKind::Package, 3), (AssetKind::Disk, 1)]);
         assert_eq!(stats.lag(), Some(Duration::from_millis(600)));
+        let count = |reason: DeadLetterReason| DeadLetterCount { reason: reason.into(), count: 1 };
+        let counts = [count(DeadLetterReason::Unspecified), count(DeadLetterReason::TooLarge)];
+        assert_eq!(stats.dead_letters(), counts);
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! Nothing is acknowledged before it is committed; what is bad does not stop
 //! its neighbours.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use contracts::v1::{CollectorState, DeadLetterReason, queue_message::Content};
 use kit::queue::batch_key;
-use testkit::{amqp_url, namespace, wait_until};
+use testkit::{amqp_url, broker_by_proxy, namespace, wait_until};
+use tokio::sync::Notify;
 use tonic::Code;
 
 use crate::{
@@ -93,7 +97,7 @@ async fn what_cannot_be_decoded_arrives_with_its_reason_among_its_neighbours() {
     assert_eq!(undecodable.reason(), DeadLetterReason::Undecodable);
     assert_eq!(undecodable.body, b"no protobuf");
     assert_eq!(undecodable.body_size_bytes, 11);
-    assert_eq!(undecodable.headers["headers.assettrack-sequence"], "9");
+    assert_eq!(undecodable.headers["assettrack-sequence"], "9");
     assert_eq!(undecodable.headers["routing_key"], batch_key(node(1)));
     assert_eq!(message.queue, format!("{namespace}.events.0"));
     assert_eq!(message.message_id.len(), 36);
@@ -116,6 +120,36 @@ async fn what_cannot_be_decoded_arrives_with_its_reason_among_its_neighbours() {
     }
     collector.stop().await;
     assert_eq!(publisher.depth(1).await, 0);
+}
+
+/// The answer to a call whose channel is gone settles nothing of the next one,
+/// whose tags begin at 1 again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_from_before_the_channel_went_acknowledges_nothing_on_the_next() {
+    let (namespace, processor) = (namespace(), Processor::default());
+    let (proxy, url) = broker_by_proxy().await;
+    let running = processor.start().await;
+    let collector = Collector::start(&url, &namespace, &running.url(), &["--queues", "1"]).await;
+    collector.wait_for_state(CollectorState::Consuming).await;
+    let publisher = Publisher::connect(&amqp_url(), &namespace).await;
+    let (first, second) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    processor.mood(Mood::Waits(first.clone()));
+    publisher.batch(&batch(1, 1, 1)).await;
+    wait_until(DEADLINE, "the first call", async || processor.seen().calls == 1).await;
+
+    processor.mood(Mood::Waits(second.clone()));
+    proxy.cut();
+    collector.wait_for_state(CollectorState::Disconnected).await;
+    proxy.carry();
+    wait_until(DEADLINE, "the second call", async || processor.seen().calls == 2).await;
+    first.notify_one();
+    // Had the answer counted, the queue would be empty now and stay so.
+    publisher.batch(&batch(2, 1, 1)).await;
+    wait_until(DEADLINE, "another message held", async || collector.stats().await.in_flight_messages == 2)
+        .await;
+    collector.stop().await;
+    wait_until(DEADLINE, "both back", async || publisher.depth(1).await == 2).await;
+    second.notify_waiters();
 }
 
 /// The processor refuses a whole request because of one message: the others get

@@ -11,6 +11,7 @@ use contracts::v1::{
 use testkit::wait_until;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
 
 use crate::processor::Processor;
 
@@ -50,8 +51,25 @@ impl Collector {
     }
 
     pub async fn stats(&self) -> CollectorStats {
-        let mut client = CollectorServiceClient::connect(format!("http://{}", self.grpc)).await.unwrap();
+        let mut client = self.client().await;
         client.get_collector_stats(GetCollectorStatsRequest {}).await.unwrap().into_inner()
+    }
+
+    pub async fn client(&self) -> CollectorServiceClient<Channel> {
+        CollectorServiceClient::connect(format!("http://{}", self.grpc)).await.unwrap()
+    }
+
+    /// Value of a metric, by its name with labels; 0 if there is none.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let metrics = testkit::http_get(self.admin, "/metrics").await.unwrap().1;
+        let name = format!("assettrack_collector_{name} ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&name).map(str::to_owned));
+        line.map_or(0, |value| value.parse().unwrap())
+    }
+
+    pub async fn wait_for_metric(&self, name: &str, value: u64) {
+        wait_until(DEADLINE, name, async || self.metric(name).await >= value).await;
+        assert_eq!(self.metric(name).await, value, "{name}");
     }
 
     pub async fn wait_for_state(&self, state: CollectorState) {

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod commands;
+mod consumption;
 mod delivery;
 mod fixture;
 mod heartbeats;
@@ -10,5 +12,7 @@ mod outage;
 mod process;
 mod processor;
 mod published;
+mod rejected;
+mod scaling;
 mod statistics;
 mod topology;

@@ -8,13 +8,20 @@ use std::{
 };
 
 use contracts::v1::{
-    IngestEventsRequest, IngestEventsResponse, IngestResult, QueueMessage, RecordHeartbeatsRequest,
-    RecordHeartbeatsResponse,
+    AgentCommand, Consumption, IngestEventsRequest, IngestEventsResponse, IngestResult, QueueMessage,
+    RecordHeartbeatsRequest, RecordHeartbeatsResponse, SetConsumptionRequest, StreamCommandsRequest,
+    StreamCommandsResponse,
     ingest_service_server::{IngestService, IngestServiceServer},
     queue_message::Content,
 };
+use futures::{StreamExt, stream::BoxStream};
 use kit::{grpc::Routes, readiness::Readiness, status::retry_later};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+};
+use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 
@@ -34,6 +41,8 @@ pub enum Mood {
     Miscounts,
     /// Takes the call and never answers.
     Hangs,
+    /// Commits when it is told to go on.
+    Waits(Arc<Notify>),
 }
 
 /// What it saw.
@@ -48,6 +57,13 @@ pub struct Seen {
     pub duplicates: usize,
     /// RecordHeartbeats calls.
     pub heartbeats: Vec<RecordHeartbeatsRequest>,
+    /// Who asked for commands, in order.
+    pub followers: Vec<String>,
+    /// SetConsumption calls.
+    pub set: Vec<SetConsumptionRequest>,
+    /// What it tells of consumption; nothing until it is set.
+    pub consumption: Option<Consumption>,
+    streams: Vec<mpsc::UnboundedSender<Result<StreamCommandsResponse, Status>>>,
     sequences: HashMap<(String, i64), ()>,
 }
 
@@ -58,6 +74,7 @@ pub struct Processor(Arc<Mutex<Seen>>);
 /// A server that runs.
 pub struct Running {
     pub address: SocketAddr,
+    processor: Processor,
     stop: CancellationToken,
     served: JoinHandle<()>,
 }
@@ -69,6 +86,19 @@ impl Processor {
 
     pub fn mood(&self, mood: Mood) {
         self.seen().mood = mood;
+    }
+
+    /// Sends commands by the stream that was opened last.
+    pub fn command(&self, commands: Vec<AgentCommand>) {
+        let answer = StreamCommandsResponse { commands, consumption: None };
+        self.seen().streams.last().unwrap().send(Ok(answer)).unwrap();
+    }
+
+    /// Streams that are open.
+    pub fn streams(&self) -> usize {
+        let mut seen = self.seen();
+        seen.streams.retain(|stream| !stream.is_closed());
+        seen.streams.len()
     }
 
     pub async fn start(&self) -> Running {
@@ -90,7 +120,7 @@ impl Processor {
             // Calls that hang are cut off: that is no failure of the test.
             let _ = serving.await;
         });
-        Running { address, stop, served }
+        Running { address, processor: self.clone(), stop, served }
     }
 }
 
@@ -102,6 +132,8 @@ impl Running {
     /// Ends it; the port is free afterwards.
     pub async fn stop(self) -> SocketAddr {
         self.stop.cancel();
+        // Streams end with their process.
+        self.processor.seen().streams.clear();
         self.served.await.unwrap();
         self.address
     }
@@ -120,11 +152,11 @@ impl IngestService for Processor {
             seen.calls += 1;
             seen.mood.clone()
         };
-        match mood {
+        match &mood {
             Mood::Commits | Mood::Miscounts => {}
-            Mood::Fails(code) => return Err(Status::new(code, "told to")),
+            Mood::Fails(code) => return Err(Status::new(*code, "told to")),
             Mood::Busy(pause) => {
-                return Err(retry_later(Code::ResourceExhausted, "BUSY", "told to", pause));
+                return Err(retry_later(Code::ResourceExhausted, "BUSY", "told to", *pause));
             }
             Mood::Refuses(key) => {
                 if messages.iter().any(|message| has_key(message, key)) {
@@ -132,6 +164,7 @@ impl IngestService for Processor {
                 }
             }
             Mood::Hangs => std::future::pending().await,
+            Mood::Waits(go) => go.notified().await,
         }
         let mut seen = self.seen();
         let mut results: Vec<i32> = messages.into_iter().map(|message| seen.commit(message).into()).collect();
@@ -149,25 +182,39 @@ impl IngestService for Processor {
         Ok(Response::new(RecordHeartbeatsResponse {}))
     }
 
-    type StreamCommandsStream = tokio_stream::Pending<Result<contracts::v1::StreamCommandsResponse, Status>>;
+    type StreamCommandsStream = BoxStream<'static, Result<StreamCommandsResponse, Status>>;
 
     async fn stream_commands(
         &self,
-        _: Request<contracts::v1::StreamCommandsRequest>,
+        request: Request<StreamCommandsRequest>,
     ) -> Result<Response<Self::StreamCommandsStream>, Status> {
-        Ok(Response::new(tokio_stream::pending()))
+        assert!(!request.metadata().contains_key("grpc-timeout"), "a deadline would end the stream");
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let mut seen = self.seen();
+        seen.followers.push(request.into_inner().collector);
+        let consumption = seen.consumption.clone();
+        sender.send(Ok(StreamCommandsResponse { commands: Vec::new(), consumption })).unwrap();
+        seen.streams.push(sender);
+        Ok(Response::new(UnboundedReceiverStream::new(receiver).boxed()))
     }
 
     async fn set_consumption(
         &self,
-        request: Request<contracts::v1::SetConsumptionRequest>,
-    ) -> Result<Response<contracts::v1::Consumption>, Status> {
+        request: Request<SetConsumptionRequest>,
+    ) -> Result<Response<Consumption>, Status> {
+        assert!(request.metadata().contains_key("grpc-timeout"), "every call has a deadline");
         let request = request.into_inner();
-        Ok(Response::new(contracts::v1::Consumption {
+        let consumption = Consumption {
             paused: request.paused,
-            reason: request.reason,
-            change_time: None,
-        }))
+            reason: request.reason.clone(),
+            change_time: Some(kit::time::now()),
+        };
+        let mut seen = self.seen();
+        seen.set.push(request);
+        seen.consumption = Some(consumption.clone());
+        let answer = StreamCommandsResponse { commands: Vec::new(), consumption: Some(consumption.clone()) };
+        seen.streams.retain(|stream| stream.send(Ok(answer.clone())).is_ok());
+        Ok(Response::new(consumption))
     }
 }
 

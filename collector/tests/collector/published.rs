@@ -35,15 +35,28 @@ impl Publisher {
         self.publish(&batch_key(node), properties, &batch.encode_to_vec()).await;
     }
 
+    /// Publishes a batch until there is a queue for it, as an agent does.
+    pub async fn insist(&self, batch: &EventBatch) {
+        let node = node_of(batch);
+        let (key, body) = (batch_key(node), batch.encode_to_vec());
+        let properties = properties(node, &batch.stream, batch.sequence);
+        while !self.try_publish(&key, properties.clone(), &body).await {}
+    }
+
     /// Publishes anything, and waits until the broker has it in a queue.
     pub async fn publish(&self, key: &str, properties: BasicProperties, body: &[u8]) {
+        assert!(self.try_publish(key, properties, body).await, "{key} is not routed");
+    }
+
+    /// Answers whether there is a queue that has it now.
+    async fn try_publish(&self, key: &str, properties: BasicProperties, body: &[u8]) -> bool {
         let exchange = self.topology.exchange();
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
         let confirm =
             self.channel.basic_publish(exchange.into(), key.into(), options, body, properties).await.unwrap();
         let confirmation = confirm.await.unwrap();
         assert!(confirmation.is_ack(), "{confirmation:?}");
-        assert!(confirmation.take_message().is_none(), "{key} is not routed");
+        confirmation.take_message().is_none()
     }
 
     /// Messages that wait in the first `queues` event queues together.

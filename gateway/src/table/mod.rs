@@ -174,8 +174,8 @@ impl Table {
         if !options.has_extension(http) {
             return Ok(());
         }
-        if rpc.client_streaming || rpc.server_streaming {
-            return Err(TableError::Rule(rpc.path.clone(), "a stream cannot be bound to REST yet"));
+        if rpc.client_streaming {
+            return Err(TableError::Rule(rpc.path.clone(), "a client's stream cannot be bound to REST"));
         }
         let rule = options.get_extension(http);
         let Some(rule) = rule.as_message() else { return Ok(()) };

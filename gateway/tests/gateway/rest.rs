@@ -269,3 +269,34 @@ async fn an_empty_list_is_written() {
     let answer = system.rest("GET", "/v1/assets", None).await;
     assert_eq!(answer.body, r#"{"assets":[]}"#);
 }
+
+#[tokio::test]
+async fn a_stream_is_a_line_for_each_answer_and_one_for_its_failure() {
+    let system = System::start().await;
+    let lines = |answer: &Answer| -> Vec<Json> {
+        let text = std::str::from_utf8(&answer.body).unwrap();
+        assert!(text.ends_with('\n'), "{text}");
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let answer = system.rest("GET", "/v1/collector/stats:watch?interval=1s", None).await;
+    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, "application/x-ndjson"));
+    let all = lines(&answer);
+    assert_eq!(all.len(), 2, "{all:?}");
+    assert!(all.iter().all(|line| line["collector"].as_str().unwrap().starts_with("collector-")));
+
+    // What fails on the way is the last line.
+    let answer = system.rest("GET", "/v1/collector/stats:watch?interval=9s", None).await;
+    assert_eq!(answer.status.as_u16(), 200);
+    let all = lines(&answer);
+    assert_eq!(all.len(), 3, "{all:?}");
+    assert_eq!(
+        (&all[2]["error"]["code"], &all[2]["error"]["status"]),
+        (&json!(429), &json!("RESOURCE_EXHAUSTED"))
+    );
+    assert_eq!(detail(&all[2], "RequestInfo").unwrap()["requestId"], answer.header("x-request-id"));
+
+    // What fails at once has the status of HTTP, as ever.
+    let answer = system.rest("GET", "/v1/collector/stats:watch?interval=-1s", None).await;
+    assert_eq!(answer.status.as_u16(), 400);
+    check_form("a refused stream", &answer);
+}

@@ -200,10 +200,18 @@ impl CollectorService for Collector {
 
     async fn watch_collector_stats(
         &self,
-        _: Request<contracts::v1::WatchCollectorStatsRequest>,
+        request: Request<contracts::v1::WatchCollectorStatsRequest>,
     ) -> Result<Response<Self::WatchCollectorStatsStream>, Status> {
+        let interval = request.into_inner().interval.unwrap_or_default().seconds;
+        if interval < 0 {
+            return Err(Status::invalid_argument("interval: is negative"));
+        }
         let stats = CollectorStats { collector: self.0.clone(), ..CollectorStats::default() };
-        Ok(Response::new(futures::stream::iter(vec![Ok(stats)])))
+        let mut answers = vec![Ok(stats.clone()), Ok(stats)];
+        if interval == 9 {
+            answers.push(Err(Status::resource_exhausted("too slow")));
+        }
+        Ok(Response::new(futures::stream::iter(answers)))
     }
 
     async fn pause_consumption(

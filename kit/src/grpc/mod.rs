@@ -30,7 +30,9 @@ const MAX_STREAMS: u32 = 512;
 /// one slow reader blocks all others.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
-const KEEPALIVE: Duration = Duration::from_secs(20);
+/// Between two pings, and for the answer to one: a half-open connection is known
+/// as dead within twice of it, and its calls are made again over another.
+const KEEPALIVE: Duration = Duration::from_secs(5);
 /// Connections a channel opens to one address: one does not scale over cores.
 const CONNECTIONS: usize = 2;
 

@@ -1,22 +1,15 @@
 //! Rows as the contract shows them.
 
-use chrono::{DateTime, Utc};
 use contracts::v1::{Asset, AssetDetails, AssetRevision, AssetState, Event, ManagedFields};
 use kit::identity::Collection;
 use prost::Message;
-use prost_types::Timestamp;
 use uuid::Uuid;
 
 use crate::store::{
     asset::{AssetOnNode, AssetRow},
     event::{EventOnNode, EventRow, RevisionRow},
 };
-
-/// A time as the contract has it.
-pub fn timestamp(time: DateTime<Utc>) -> Timestamp {
-    let nanos = i32::try_from(time.timestamp_subsec_nanos()).unwrap_or_default();
-    Timestamp { seconds: time.timestamp(), nanos }
-}
+pub use crate::timestamp::timestamp;
 
 /// The etag of a write: it names the asset and its count of managed edits, and
 /// so does not change with what agents see.

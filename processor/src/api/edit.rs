@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Who edits, until there is access control: nobody can tell.
-const ANONYMOUS: &str = "anonymous";
+pub(super) const ANONYMOUS: &str = "anonymous";
 
 /// Why an edit did not happen.
 enum EditError {

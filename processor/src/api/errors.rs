@@ -9,6 +9,7 @@ use kit::status::{error, invalid_field, retry_later};
 use tonic::{Code, Status};
 
 use crate::{
+    delivery::streams::OpenError,
     domain::{filter::FilterError, managed::FieldError, page_token::TokenError},
     ingest::IngestError,
 };
@@ -58,13 +59,30 @@ pub fn query(cause: &QueryError) -> Status {
 pub fn ingest(cause: &IngestError) -> Status {
     match cause {
         IngestError::Busy => busy(),
-        IngestError::Unreachable(_) | IngestError::Died(_) => {
+        IngestError::Unreachable(_) | IngestError::Silent | IngestError::Died(_) => {
             tracing::error!(error = %cause, "nothing ingested");
             unavailable()
         }
         IngestError::Failed(inner) => {
             tracing::error!(error = %inner, "nothing ingested");
             retry_later(Code::Unavailable, "NOT_COMMITTED", "the transaction failed; send it again", RETRY)
+        }
+    }
+}
+
+/// No commands are streamed.
+pub fn open(cause: &OpenError) -> Status {
+    match cause {
+        OpenError::Pool(cause) => pool(cause),
+        OpenError::Query(cause) => query(cause),
+        OpenError::Ending => retry_later(
+            Code::Unavailable,
+            "SHUTTING_DOWN",
+            "the processor is shutting down; try again",
+            RETRY,
+        ),
+        OpenError::TooMany => {
+            retry_later(Code::ResourceExhausted, "TOO_MANY_STREAMS", format!("{cause}; try again"), RETRY)
         }
     }
 }

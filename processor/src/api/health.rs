@@ -6,19 +6,30 @@ use contracts::v1::NodeHealth;
 /// Collectors speak at least every 5 s; after three times that none is there.
 pub const CONTACT_SECONDS: i64 = 15;
 
-/// Health of a node. All times are of the database's clock.
+/// Whether a time is no older than three intervals, after which silence means
+/// something.
+pub fn is_fresh(now: DateTime<Utc>, time: Option<DateTime<Utc>>, interval_seconds: i32) -> bool {
+    within(now, time, 3 * i64::from(interval_seconds.max(1)))
+}
+
+fn within(now: DateTime<Utc>, time: Option<DateTime<Utc>>, seconds: i64) -> bool {
+    time.is_some_and(|time| now - time <= TimeDelta::seconds(seconds))
+}
+
+/// Health of a node that was retired at a time, if it was. All times are of the
+/// database's clock.
 pub fn health(
     now: DateTime<Utc>,
     contact: Option<DateTime<Utc>>,
     heartbeat: Option<DateTime<Utc>>,
     interval_seconds: i32,
+    retired: Option<DateTime<Utc>>,
 ) -> NodeHealth {
-    let within = |time: Option<DateTime<Utc>>, seconds: i64| {
-        time.is_some_and(|time| now - time <= TimeDelta::seconds(seconds))
-    };
-    if within(heartbeat, 3 * i64::from(interval_seconds.max(1))) {
+    if retired.is_some() {
+        NodeHealth::Retired
+    } else if is_fresh(now, heartbeat, interval_seconds) {
         NodeHealth::Healthy
-    } else if within(contact, CONTACT_SECONDS) {
+    } else if within(now, contact, CONTACT_SECONDS) {
         NodeHealth::Stale
     } else {
         // Its heartbeats may be waiting where nobody fetches them.
@@ -43,7 +54,8 @@ mod tests {
             (None, None, NodeHealth::Unknown),
             (at(980), at(990), NodeHealth::Healthy),
         ] {
-            assert_eq!(health(now, contact, heartbeat, 15), expected, "{contact:?} {heartbeat:?}");
+            assert_eq!(health(now, contact, heartbeat, 15, None), expected, "{contact:?} {heartbeat:?}");
+            assert_eq!(health(now, contact, heartbeat, 15, at(1)), NodeHealth::Retired);
         }
     }
 }

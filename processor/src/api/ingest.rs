@@ -3,30 +3,38 @@
 use std::collections::BTreeMap;
 
 use contracts::v1::{
-    IngestEventsRequest, IngestEventsResponse, RecordHeartbeatsRequest, RecordHeartbeatsResponse,
+    Consumption, IngestEventsRequest, IngestEventsResponse, KindDigest, RecordHeartbeatsRequest,
+    RecordHeartbeatsResponse, SetConsumptionRequest, StreamCommandsRequest, StreamCommandsResponse,
     ingest_service_server::IngestService,
 };
-use diesel::result::Error as QueryError;
-use diesel_async::AsyncConnection;
-use kit::{identity::parse_uuid, status::invalid_field};
+use futures::{StreamExt, stream::BoxStream};
+use kit::{digest::Digest, identity::parse_uuid, queue::MAX_DIGESTS, status::invalid_field};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{Api, errors, task::in_task};
 use crate::{
+    delivery::{DeliveryMetrics, heartbeat::record, streams::CommandStreams},
+    domain::completeness::Digests,
     ingest::{Ingest, MAX_MESSAGES},
-    store::node::{Beat, record_beats_in_txn},
+    store::heartbeat::Beat,
 };
+
+/// Longest reason of a pause, in bytes.
+const MAX_REASON_BYTES: usize = 1024;
 
 /// The service.
 pub struct IngestApi {
     api: Api,
     ingest: Ingest,
+    streams: CommandStreams,
+    metrics: DeliveryMetrics,
 }
 
 impl IngestApi {
-    pub(super) fn new(api: Api, ingest: Ingest) -> Self {
-        Self { api, ingest }
+    pub(super) fn new(api: Api, ingest: Ingest, streams: CommandStreams, metrics: DeliveryMetrics) -> Self {
+        Self { api, ingest, streams, metrics }
     }
 }
 
@@ -51,9 +59,7 @@ impl IngestService for IngestApi {
         request: Request<RecordHeartbeatsRequest>,
     ) -> Result<Response<RecordHeartbeatsResponse>, Status> {
         let request = request.into_inner();
-        if request.collector.is_empty() || request.collector.len() > 512 {
-            return Err(invalid_field("collector", "INVALID_FIELD", "must be 1 to 512 bytes"));
-        }
+        check_collector(&request.collector)?;
         // One a node, the newest; sorted, so that two writers never deadlock.
         let mut beats: BTreeMap<Uuid, Beat> = BTreeMap::new();
         for (index, received) in request.heartbeats.iter().enumerate() {
@@ -70,32 +76,53 @@ impl IngestService for IngestApi {
         }
         let beats: Vec<Beat> = beats.into_values().collect();
         let mut connection = self.api.connection().await?;
+        let metrics = self.metrics.clone();
         in_task(async move {
-            let recorded = connection.transaction(async |connection| {
-                record_beats_in_txn(connection, &request.collector, &beats).await?;
-                Ok::<_, QueryError>(())
-            });
-            recorded.await.map_err(|error| errors::query(&error))
+            let recorded = record(&mut connection, &request.collector, &beats, &metrics).await;
+            recorded.map_err(|error| errors::query(&error))
         })
         .await?;
         Ok(Response::new(RecordHeartbeatsResponse {}))
     }
 
-    type StreamCommandsStream = tokio_stream::Empty<Result<contracts::v1::StreamCommandsResponse, Status>>;
+    type StreamCommandsStream = BoxStream<'static, Result<StreamCommandsResponse, Status>>;
 
     async fn stream_commands(
         &self,
-        _: Request<contracts::v1::StreamCommandsRequest>,
+        request: Request<StreamCommandsRequest>,
     ) -> Result<Response<Self::StreamCommandsStream>, Status> {
-        Err(Status::unimplemented("StreamCommands"))
+        let collector = request.into_inner().collector;
+        check_collector(&collector)?;
+        let answers = self.streams.add(collector).await.map_err(|error| errors::open(&error))?;
+        Ok(Response::new(ReceiverStream::new(answers).map(Ok).boxed()))
     }
 
     async fn set_consumption(
         &self,
-        _: Request<contracts::v1::SetConsumptionRequest>,
-    ) -> Result<Response<contracts::v1::Consumption>, Status> {
-        Err(Status::unimplemented("SetConsumption"))
+        request: Request<SetConsumptionRequest>,
+    ) -> Result<Response<Consumption>, Status> {
+        let SetConsumptionRequest { paused, reason } = request.into_inner();
+        let in_bounds =
+            if paused { (1..=MAX_REASON_BYTES).contains(&reason.len()) } else { reason.is_empty() };
+        if !in_bounds || reason.contains('\0') {
+            let problem = format!("must be 1 to {MAX_REASON_BYTES} bytes without NUL if paused, else empty");
+            return Err(invalid_field("reason", "INVALID_FIELD", problem));
+        }
+        let streams = self.streams.clone();
+        let set = in_task(async move {
+            let set = streams.set_consumption(paused, &reason).await.map_err(|error| errors::open(&error))?;
+            tracing::info!(paused, reason, "consumption is set");
+            Ok::<_, Status>(set)
+        });
+        Ok(Response::new(set.await?))
     }
+}
+
+fn check_collector(collector: &str) -> Result<(), Status> {
+    if (1..=512).contains(&collector.len()) && !collector.contains('\0') {
+        return Ok(());
+    }
+    Err(invalid_field("collector", "INVALID_FIELD", "must be 1 to 512 bytes, without NUL"))
 }
 
 fn beat(index: usize, received: &contracts::v1::ReceivedHeartbeat) -> Result<Beat, Status> {
@@ -118,8 +145,23 @@ fn beat(index: usize, received: &contracts::v1::ReceivedHeartbeat) -> Result<Bea
         last_sequence: heartbeat.last_sequence,
         outbox_batches: i64::try_from(heartbeat.outbox_batches).unwrap_or(i64::MAX),
         identity_conflict: heartbeat.identity_conflict,
+        digests: digests(&heartbeat.digests).ok_or_else(|| wrong("digests"))?,
         held_for_millis: received.held_for.map_or(0, |held| {
             held.seconds.clamp(0, 3600) * 1000 + i64::from(held.nanos.clamp(0, 999_999_999)) / 1_000_000
         }),
     })
+}
+
+/// Digests of kinds, of which a newer agent may have some that are not known.
+fn digests(told: &[KindDigest]) -> Option<Digests> {
+    if told.len() > MAX_DIGESTS {
+        return None;
+    }
+    let one = |told: &KindDigest| {
+        let kind = i16::try_from(told.kind).ok().filter(|kind| *kind > 0)?;
+        i64::try_from(told.count).ok()?;
+        let sum = u128::from_be_bytes(told.sum.as_slice().try_into().ok()?);
+        Some((kind, Digest { count: told.count, sum }))
+    };
+    told.iter().map(one).collect()
 }

@@ -10,6 +10,7 @@ mod image;
 mod ingest;
 mod integrity;
 mod node;
+mod node_act;
 mod overview;
 mod request;
 mod task;
@@ -26,6 +27,7 @@ use kit::grpc::{MAX_MESSAGE_BYTES, Routes};
 use tonic::Status;
 
 use crate::{
+    delivery::{DeliveryMetrics, streams::CommandStreams},
     domain::{changes::Descriptors, page_token::PageTokens},
     ingest::Ingest,
     store::pool::{Pool, Pooled},
@@ -55,9 +57,16 @@ impl Api {
 }
 
 /// All services of the processor.
-pub fn routes(api: Api, ingest: Ingest, ingest_pool: Pool) -> Routes {
+pub fn routes(
+    api: Api,
+    ingest: Ingest,
+    ingest_pool: Pool,
+    streams: CommandStreams,
+    metrics: DeliveryMetrics,
+) -> Routes {
     let overview = OverviewApi::new(api.clone());
-    let ingest = ingest::IngestApi::new(Api { pool: ingest_pool, ..api.clone() }, ingest);
+    let ingest_api = Api { pool: ingest_pool, ..api.clone() };
+    let ingest = ingest::IngestApi::new(ingest_api, ingest, streams, metrics);
     let integrity = integrity::IntegrityApi::new(api.clone());
     // Answers are bounded too. A page of 1,000 assets is well below a megabyte,
     // unless people wrote long notes on most of them.

@@ -38,7 +38,8 @@ impl OverviewApi {
         let kinds = overview::kinds(&mut connection).await.map_err(query)?;
         let mut nodes: BTreeMap<NodeHealth, i64> = BTreeMap::new();
         for heard in overview::heartbeats(&mut connection).await.map_err(query)? {
-            let health = health(now, contact, heard.heartbeat_time, heard.heartbeat_interval_seconds);
+            let interval = heard.heartbeat_interval_seconds;
+            let health = health(now, contact, heard.heartbeat_time, interval, heard.retire_time);
             *nodes.entry(health).or_default() += 1;
         }
         Ok(Overview {

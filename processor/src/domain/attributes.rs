@@ -1,8 +1,27 @@
 //! The searchable form of an asset's details and managed fields: JSON with the
 //! field names of the contracts, numbers as numbers, defaults left out.
 
+use contracts::{
+    json::{JsonObject, Name},
+    v1::AssetDetails,
+};
+use kit::json::{Object, Style};
+use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::Value;
+
+/// `{"details": …}` of encoded AssetDetails, as text; `{}` without any. By fields
+/// known at compile time: this runs for each event.
+pub fn searchable_details(encoded: Option<&[u8]>) -> String {
+    let mut text = String::new();
+    let mut object = Object::begin(&mut text, Style::Searchable);
+    // What cannot be decoded was checked before it was stored.
+    if let Some(details) = encoded.and_then(|encoded| AssetDetails::decode(encoded).ok()) {
+        object.message(Name { json: "details", proto: "details" }, &details);
+    }
+    object.end();
+    text
+}
 
 /// Searchable form of an encoded message. What cannot be decoded has none; it
 /// was checked before it was stored.
@@ -19,8 +38,11 @@ pub fn searchable(descriptor: &MessageDescriptor, encoded: &[u8]) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use contracts::v1::{Lifecycle, ManagedFields};
-    use prost::Message;
+    use contracts::v1::{
+        AssetKind, CertificateDetails, DiskDetails, KernelModuleDetails, Lifecycle, ManagedFields, Partition,
+        PciDeviceDetails, Relation, RelationType, asset_details::Details,
+    };
+    use prost_types::Timestamp;
     use serde_json::json;
 
     use super::*;
@@ -39,5 +61,37 @@ mod tests {
             searchable(&descriptor, &managed.encode_to_vec()),
             json!({"owner": "ops", "lifecycle": "LIFECYCLE_IN_SERVICE", "labels": {"app.kubernetes.io/name": "x"}})
         );
+    }
+
+    #[test]
+    fn details_are_written_as_by_descriptor() {
+        let certificate = CertificateDetails {
+            subject: "CN=\"a\\b\"\n\u{1}ä".to_owned(),
+            not_after_time: Some(Timestamp { seconds: 1_772_496_000, nanos: 5_000_000 }),
+            ..Default::default()
+        };
+        let disk = DiskDetails {
+            size_bytes: u64::MAX,
+            partitions: vec![Partition { size_bytes: 7, ..Default::default() }, Partition::default()],
+            ..Default::default()
+        };
+        let device = PciDeviceDetails { numa_node: Some(0), ..Default::default() };
+        let descriptors = Descriptors::default();
+        for details in [
+            Details::Certificate(certificate),
+            Details::Disk(disk),
+            Details::PciDevice(device),
+            Details::KernelModule(KernelModuleDetails::default()),
+        ] {
+            let relation = Relation {
+                r#type: RelationType::AttachedTo.into(),
+                kind: AssetKind::NumaNode.into(),
+                natural_key: "0".to_owned(),
+            };
+            let encoded = AssetDetails { details: Some(details), relations: vec![relation] }.encode_to_vec();
+            let written: Value = serde_json::from_str(&searchable_details(Some(&encoded))).unwrap();
+            assert_eq!(written, json!({ "details": searchable(descriptors.details(), &encoded) }));
+        }
+        assert_eq!(searchable_details(None), "{}");
     }
 }

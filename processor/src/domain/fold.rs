@@ -1,10 +1,11 @@
 //! The fold: what observations make of what is known. Each asset ends as its
 //! newest observation says, whatever the order in which they arrive.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use contracts::v1::{AssetKind, AssetState, EventType, Presence};
+use kit::digest::Digest;
 use uuid::Uuid;
 
 use super::changes::{Descriptors, changed_fields};
@@ -123,6 +124,29 @@ pub struct Folded {
     pub log: Vec<Logged>,
     /// Assets to write, each once, sorted by UUID.
     pub assets: Vec<Known>,
+    /// What is to be added to the digests of nodes and kinds; numbers wrap.
+    pub digests: BTreeMap<(Uuid, AssetKind), Digest>,
+}
+
+impl Folded {
+    /// Notes what a step from one row to the next does to the digest.
+    fn note(&mut self, before: Option<&Known>, after: &Known) {
+        let hash = |known: &Known| {
+            let hash = <[u8; 16]>::try_from(known.state_hash.as_slice()).ok();
+            hash.filter(|_| known.state == AssetState::Active)
+        };
+        let (old, new) = (before.and_then(hash), hash(after));
+        if old == new {
+            return;
+        }
+        let digest = self.digests.entry((after.node, after.kind)).or_default();
+        if let Some(old) = old {
+            digest.subtract(&old);
+        }
+        if let Some(new) = new {
+            digest.add(&new);
+        }
+    }
 }
 
 /// Folds observations into what is known. `now` is taken under the node's lock;
@@ -142,6 +166,7 @@ pub fn fold(
         let (after, logged) = apply(known.get(&asset), &observed, now, descriptors);
         folded.log.extend(logged);
         if let Some(after) = after {
+            folded.note(known.get(&asset), &after);
             known.insert(asset, after);
             touched.push(asset);
         }
@@ -157,7 +182,8 @@ pub fn retire(known: Vec<Known>, stream: Uuid, version: Version, now: DateTime<U
     let mut folded = Folded::default();
     for before in known {
         let record_time = monotone(now, Some(&before));
-        let after = removed(before, version, record_time);
+        let after = removed(before.clone(), version, record_time);
+        folded.note(Some(&before), &after);
         folded.log.push(Logged {
             event: Uuid::now_v7(),
             event_type: EventType::Removed,

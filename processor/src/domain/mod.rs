@@ -2,6 +2,7 @@
 
 pub mod attributes;
 pub mod changes;
+pub mod completeness;
 pub mod filter;
 pub mod fold;
 pub mod image;

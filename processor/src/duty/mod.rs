@@ -17,8 +17,7 @@ use seat::Seat;
 
 /// Before the next attempt after a failure.
 const RETRY: Duration = Duration::from_secs(2);
-/// Who lost the seat lets the others have a look first: their way to the database
-/// may be better.
+/// After the seat was lost: others look for it more often.
 const STAND_BACK: Duration = Duration::from_secs(5);
 /// Of connections of duties: nobody waits for what they ask, and they look for a
 /// client that is gone while a statement runs.
@@ -113,6 +112,7 @@ impl Duties {
                     };
                     self.metrics.seat.set(0);
                     tracing::warn!(%why, "this replica has the background duties no more");
+                    // Whose connection was fine shall have them now.
                     tokio::time::sleep(STAND_BACK).await;
                 }
                 Err(error) => {

@@ -1,7 +1,7 @@
 //! Checks messages again before they are written: a collector may be of
 //! another version.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use contracts::v1::{
@@ -11,8 +11,8 @@ use contracts::v1::{
 use kit::{
     identity::{asset_uid, kind_of, parse_uuid},
     queue::{
-        MAX_CONTENT_PACKAGES, MAX_CONTENT_PARTS, MAX_NATURAL_KEY_BYTES, MAX_OBSERVATIONS, SCHEMA_VERSION,
-        STATE_HASH_BYTES,
+        HEADER_NODE, HEADER_SEQUENCE, HEADER_STREAM, MAX_CONTENT_PACKAGES, MAX_CONTENT_PARTS,
+        MAX_NATURAL_KEY_BYTES, MAX_OBSERVATIONS, SCHEMA_VERSION, STATE_HASH_BYTES,
     },
 };
 use prost::Message as _;
@@ -22,7 +22,7 @@ use crate::{
     domain::image::{ListKey, Part, image_uid},
     store::{
         dead_letter::DeadLetter,
-        ingest::{NewNode, SnapshotRow, small},
+        ingest::{NewNode, Place, SnapshotRow, small},
     },
 };
 
@@ -60,7 +60,7 @@ pub struct Batch {
     /// What was found in images.
     pub contents: Vec<Part>,
     /// As it came, in case PostgreSQL refuses it.
-    encoded: Vec<u8>,
+    original: EventBatch,
 }
 
 /// An observation, checked; its version waits for the stream's number.
@@ -83,20 +83,15 @@ pub fn check(message: QueueMessage) -> Message {
     let (message_id, queue) = (message.message_id, message.queue);
     let content = match message.content {
         Some(Wire::Batch(batch)) => match check_batch(&batch) {
-            Ok(checked) => Content::Batch(Box::new(checked)),
-            Err((reason, detail)) => {
-                let body = batch.encode_to_vec();
-                let node = batch.node.as_ref().and_then(|node| parse_uuid(&node.uid));
-                Content::Dead(Box::new(dead(&queue, &message_id, node, reason, detail, body)))
-            }
+            Ok(checked) => Content::Batch(Box::new(Batch { original: batch, ..checked })),
+            Err(refusal) => Content::Dead(Box::new(dead(&queue, &message_id, &batch, refusal))),
         },
         Some(Wire::Rejected(rejected)) => {
             Content::Dead(Box::new(rejected_letter(&queue, &message_id, rejected)))
         }
         None => {
-            let reason = DeadLetterReason::Undecodable;
-            let detail = "content: is missing".to_owned();
-            Content::Dead(Box::new(dead(&queue, &message_id, None, reason, detail, Vec::new())))
+            let refusal = (DeadLetterReason::Undecodable, "content: is missing".to_owned());
+            Content::Dead(Box::new(dead(&queue, &message_id, &EventBatch::default(), refusal)))
         }
     };
     Message { message_id, queue, content }
@@ -106,50 +101,64 @@ impl Message {
     /// Makes a dead letter of a batch that PostgreSQL refuses.
     pub fn refuse(&mut self, why: &str) {
         let Content::Batch(batch) = &self.content else { return };
-        let reason = DeadLetterReason::RefusedByStore;
-        let letter = dead(
-            &self.queue,
-            &self.message_id,
-            Some(batch.node.uid),
-            reason,
-            why.to_owned(),
-            batch.encoded.clone(),
-        );
+        let refusal = (DeadLetterReason::RefusedByStore, why.to_owned());
+        let letter = dead(&self.queue, &self.message_id, &batch.original, refusal);
         self.content = Content::Dead(Box::new(letter));
     }
 }
 
-fn dead(
-    queue: &str,
-    message_id: &str,
-    node: Option<Uuid>,
-    reason: DeadLetterReason,
-    detail: String,
-    body: Vec<u8>,
-) -> DeadLetter {
+impl Batch {
+    /// Its place in its stream.
+    pub fn place(&self) -> Place {
+        Place { node_uid: self.node.uid, stream: self.stream, sequence: self.sequence }
+    }
+}
+
+fn dead(queue: &str, message_id: &str, batch: &EventBatch, (reason, detail): Refusal) -> DeadLetter {
+    let body = batch.encode_to_vec();
     DeadLetter {
         reason: small(reason as i32),
         detail,
         queue: queue.to_owned(),
         message_id: message_id.to_owned(),
-        node,
+        node: batch.node.as_ref().and_then(|node| parse_uuid(&node.uid)),
+        stream: parse_uuid(&batch.stream),
+        sequence: Some(batch.sequence).filter(|sequence| *sequence > 0),
+        kinds: kinds(batch),
         headers: serde_json::json!({}),
         body_size_bytes: i64::try_from(body.len()).unwrap_or(i64::MAX),
         body,
     }
 }
 
+/// Kinds that a batch is about.
+fn kinds(batch: &EventBatch) -> Vec<i16> {
+    let seen = batch.observations.iter().map(|observation| observation.kind);
+    let listed = batch.snapshots.iter().map(|snapshot| snapshot.kind);
+    let kinds: BTreeSet<i32> = seen.chain(listed).collect();
+    // One that is not known may be any.
+    if kinds.iter().any(|kind| observed_kind(*kind).is_none()) {
+        return Vec::new();
+    }
+    kinds.into_iter().map(small).collect()
+}
+
 fn rejected_letter(queue: &str, message_id: &str, rejected: RejectedMessage) -> DeadLetter {
     let clean = |text: &str| text.replace('\0', "\u{fffd}");
     let headers: HashMap<String, String> =
         rejected.headers.iter().map(|(key, value)| (clean(key), clean(value))).collect();
-    let node = headers.get(kit::queue::HEADER_NODE).and_then(|node| parse_uuid(node));
+    let uuid = |header| headers.get(header).and_then(|text| parse_uuid(text));
+    let sequence = headers.get(HEADER_SEQUENCE).and_then(|text| text.parse().ok());
     DeadLetter {
         reason: small(rejected.reason),
         detail: rejected.detail,
         queue: queue.to_owned(),
         message_id: message_id.to_owned(),
-        node,
+        node: uuid(HEADER_NODE),
+        stream: uuid(HEADER_STREAM),
+        sequence: sequence.filter(|sequence| *sequence > 0),
+        // What it was about cannot be told for sure.
+        kinds: Vec::new(),
         headers: serde_json::json!(headers),
         body: rejected.body,
         body_size_bytes: i64::try_from(rejected.body_size_bytes).unwrap_or(i64::MAX),
@@ -217,7 +226,7 @@ fn check_batch(batch: &EventBatch) -> Result<Batch, Refusal> {
         observations,
         snapshots,
         contents,
-        encoded: batch.encode_to_vec(),
+        original: EventBatch::default(),
     })
 }
 

@@ -1,7 +1,6 @@
 //! The transaction: lock, tell duplicates, fold, append, retire.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::{Bound, RangeBounds as _};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use contracts::v1::IngestResult;
@@ -12,21 +11,20 @@ use uuid::Uuid;
 use super::{
     check::{Batch, Content, Message},
     contents::write_contents,
+    streams::Streams,
 };
 use crate::{
     domain::{
-        attributes::searchable,
         changes::Descriptors,
-        fold::{Folded, Observed, Version, fold, retire},
+        fold::{Observed, Version, fold, retire},
         image::Part,
     },
     store::{
-        asset::record_time_in_txn,
         dead_letter::{DeadLetter, keep_in_txn},
         ingest::{
-            NewNode, SnapshotRow, StreamRow, append_in_txn, complete_snapshots_in_txn, insert_stream_in_txn,
-            known_in_txn, lock_nodes_in_txn, overtaken_streams_in_txn, receive_in_txn,
-            renumber_stream_in_txn, save_in_txn, streams_in_txn, unlisted_in_txn,
+            CompleteSnapshot, NewNode, Place, SnapshotRow, Waived, complete_snapshots_in_txn,
+            forget_waived_in_txn, known_in_txn, lock_nodes_in_txn, unlisted_in_txn, waive_in_txn,
+            waived_in_txn, write_in_txn,
         },
     },
 };
@@ -46,7 +44,15 @@ pub async fn commit(
     messages: &[Message],
     descriptors: &Descriptors,
 ) -> QueryResult<Outcome> {
-    connection.transaction(async |connection| run(connection, messages, descriptors).await).await
+    let outcome = connection
+        .transaction(async |connection| {
+            let outcome = run(connection, messages, descriptors).await?;
+            kit::failpoint::pass("commit_before");
+            Ok(outcome)
+        })
+        .await;
+    kit::failpoint::pass("commit_after");
+    outcome
 }
 
 /// Runs the transaction of one message and rolls it back: would it work?
@@ -73,12 +79,12 @@ async fn run(
     descriptors: &Descriptors,
 ) -> QueryResult<Outcome> {
     let mut outcome = Outcome::default();
-    let mut letters: Vec<DeadLetter> = Vec::new();
+    let mut letters: Vec<&DeadLetter> = Vec::new();
     let mut batches: Vec<(usize, &Batch)> = Vec::new();
     for (index, message) in messages.iter().enumerate() {
         match &message.content {
             Content::Dead(letter) => {
-                letters.push(DeadLetter::clone(letter));
+                letters.push(letter);
                 outcome.results.push(IngestResult::DeadLettered);
             }
             Content::Batch(batch) => {
@@ -87,8 +93,9 @@ async fn run(
             }
         }
     }
-    if !batches.is_empty() {
-        run_batches(connection, &batches, descriptors, &mut outcome).await?;
+    let waivable: Vec<Waived> = letters.iter().filter_map(|letter| letter.waived()).collect();
+    if !batches.is_empty() || !waivable.is_empty() {
+        run_batches(connection, &batches, &waivable, descriptors, &mut outcome).await?;
     }
     if !letters.is_empty() {
         keep_in_txn(connection, &letters).await?;
@@ -99,25 +106,33 @@ async fn run(
 async fn run_batches(
     connection: &mut AsyncPgConnection,
     batches: &[(usize, &Batch)],
+    waivable: &[Waived],
     descriptors: &Descriptors,
     outcome: &mut Outcome,
 ) -> QueryResult<()> {
     let nodes: BTreeMap<Uuid, &NewNode> =
         batches.iter().map(|(_, batch)| (batch.node.uid, &batch.node)).collect();
     let new_nodes: Vec<NewNode> = nodes.values().map(|node| (*node).clone()).collect();
-    let node_uids: Vec<Uuid> = nodes.keys().copied().collect();
-    lock_nodes_in_txn(connection, &new_nodes).await?;
-    let now = record_time_in_txn(connection, None).await?;
-    let streams = Streams::load(connection, &node_uids, batches, now).await?;
+    let others: Vec<Uuid> = waivable.iter().map(|waived| waived.place.node_uid).collect();
+    lock_nodes_in_txn(connection, &new_nodes, &others).await?;
+    let named: BTreeSet<(Uuid, Uuid)> =
+        batches.iter().map(|(_, batch)| (batch.node.uid, batch.stream)).collect();
+    let node_uids: BTreeSet<Uuid> = nodes.keys().copied().chain(others).collect();
+    let node_uids: Vec<Uuid> = node_uids.into_iter().collect();
+    let (now, streams) = Streams::load(connection, &node_uids, &named).await?;
 
-    let mut received: Vec<(Uuid, Uuid, i64)> = Vec::new();
-    let mut fresh: HashSet<(Uuid, Uuid, i64)> = HashSet::new();
+    // What came before, and was not waived, is a duplicate.
+    let again: Vec<Place> =
+        batches.iter().map(|(_, batch)| batch.place()).filter(|place| streams.has(*place)).collect();
+    let waived = waived_in_txn(connection, &again).await?;
+    let mut received: Vec<Place> = Vec::new();
+    let mut fresh: HashSet<Place> = HashSet::new();
     let mut observations: Vec<Observed> = Vec::new();
     let mut snapshots: Vec<SnapshotRow> = Vec::new();
     let mut contents: Vec<&Part> = Vec::new();
     for (index, batch) in batches {
-        let place = (batch.node.uid, batch.stream, batch.sequence);
-        if streams.has(place) || !fresh.insert(place) {
+        let place = batch.place();
+        if (streams.has(place) && !waived.contains(&place)) || !fresh.insert(place) {
             outcome.results[*index] = IngestResult::Duplicate;
             continue;
         }
@@ -126,47 +141,52 @@ async fn run_batches(
         snapshots.extend(batch.snapshots.iter().cloned());
         contents.extend(&batch.contents);
     }
+    if !waived.is_empty() {
+        forget_waived_in_txn(connection, &waived).await?;
+    }
+    let given_up: Vec<Waived> = waivable
+        .iter()
+        .filter(|waived| !streams.has(waived.place) && !fresh.contains(&waived.place))
+        .cloned()
+        .collect();
+    if !given_up.is_empty() {
+        waive_in_txn(connection, &given_up).await?;
+        received.extend(given_up.iter().map(|waived| waived.place));
+    }
     if received.is_empty() {
         return Ok(());
     }
-    receive_in_txn(connection, &received).await?;
 
     let mut assets: Vec<Uuid> = observations.iter().map(|observed| observed.asset).collect();
     assets.sort_unstable();
     assets.dedup();
-    let known: HashMap<Uuid, _> =
-        known_in_txn(connection, assets).await?.into_iter().map(|known| (known.asset, known)).collect();
+    let known = if assets.is_empty() { Vec::new() } else { known_in_txn(connection, assets).await? };
+    let known: HashMap<Uuid, _> = known.into_iter().map(|known| (known.asset, known)).collect();
     let folded = fold(known, observations, now, descriptors);
-    outcome.events += write(connection, &folded, descriptors).await?;
+    outcome.events += folded.log.len() as u64;
+    write_in_txn(connection, &folded, &received).await?;
 
-    for snapshot in complete_snapshots_in_txn(connection, &node_uids, &snapshots).await? {
-        outcome.events += finish_snapshot(connection, &snapshot, &streams, now, descriptors).await?;
+    if !snapshots.is_empty() || streams.have_pending() {
+        for complete in complete_snapshots_in_txn(connection, &node_uids, &snapshots).await? {
+            outcome.events += finish_snapshot(connection, &complete, &streams, now).await?;
+        }
     }
     write_contents(connection, contents).await
-}
-
-async fn write(
-    connection: &mut AsyncPgConnection,
-    folded: &Folded,
-    descriptors: &Descriptors,
-) -> QueryResult<u64> {
-    append_in_txn(connection, &folded.log).await?;
-    let attributes = folded.assets.iter().map(|asset| match &asset.details {
-        Some(details) => serde_json::json!({ "details": searchable(descriptors.details(), details) }),
-        None => serde_json::json!({}),
-    });
-    save_in_txn(connection, &folded.assets, attributes.collect()).await?;
-    Ok(folded.log.len() as u64)
 }
 
 /// All batches of a snapshot are in: what it did not list is gone.
 async fn finish_snapshot(
     connection: &mut AsyncPgConnection,
-    snapshot: &SnapshotRow,
+    complete: &CompleteSnapshot,
     streams: &Streams,
     now: DateTime<Utc>,
-    descriptors: &Descriptors,
 ) -> QueryResult<u64> {
+    let snapshot = &complete.snapshot;
+    if complete.has_gap {
+        // It may have listed what it seems not to: its digest will tell.
+        tracing::warn!(node = %snapshot.node_uid, kind = snapshot.kind, "a snapshot with a dead letter retires nothing");
+        return Ok(0);
+    }
     let Some(number) = streams.current_number(snapshot.node_uid, snapshot.stream) else { return Ok(0) };
     let first = Version { stream_number: number, sequence: snapshot.first_sequence, index: 0 };
     let last = Version { stream_number: number, sequence: snapshot.last_sequence, index: i32::MAX };
@@ -174,98 +194,7 @@ async fn finish_snapshot(
     if unlisted.is_empty() {
         return Ok(0);
     }
-    write(connection, &retire(unlisted, snapshot.stream, last, now), descriptors).await
-}
-
-/// The streams of the locked nodes.
-struct Streams(HashMap<(Uuid, Uuid), StreamRow>);
-
-impl Streams {
-    /// Loads them, and numbers those that are seen for the first time. The one
-    /// that live heartbeats name becomes the newest, if it is not.
-    async fn load(
-        connection: &mut AsyncPgConnection,
-        nodes: &[Uuid],
-        batches: &[(usize, &Batch)],
-        now: DateTime<Utc>,
-    ) -> QueryResult<Self> {
-        let rows = streams_in_txn(connection, nodes).await?;
-        let mut streams = Self(rows.into_iter().map(|row| ((row.node_uid, row.stream), row)).collect());
-        for (node, stream) in overtaken_streams_in_txn(connection, nodes).await? {
-            let number = streams.newest(node) + 1;
-            tracing::warn!(%node, %stream, number, "heartbeats name a stream that another one had overtaken");
-            renumber_stream_in_txn(connection, node, stream, number).await?;
-            if let Some(row) = streams.0.get_mut(&(node, stream)) {
-                row.number = number;
-            }
-        }
-        for (_, batch) in batches {
-            let key = (batch.node.uid, batch.stream);
-            if streams.0.contains_key(&key) {
-                continue;
-            }
-            let number = streams.newest(batch.node.uid) + 1;
-            insert_stream_in_txn(connection, batch.node.uid, batch.stream, number, now).await?;
-            let row = StreamRow { node_uid: key.0, stream: key.1, number, received: Vec::new() };
-            streams.0.insert(key, row);
-        }
-        Ok(streams)
-    }
-
-    fn newest(&self, node: Uuid) -> i32 {
-        self.0.values().filter(|row| row.node_uid == node).map(|row| row.number).max().unwrap_or(0)
-    }
-
-    /// Number of a stream that is the newest of its node.
-    fn current_number(&self, node: Uuid, stream: Uuid) -> Option<i32> {
-        let number = self.0.get(&(node, stream))?.number;
-        (number == self.newest(node)).then_some(number)
-    }
-
-    fn has(&self, (node, stream, sequence): (Uuid, Uuid, i64)) -> bool {
-        self.0.get(&(node, stream)).is_some_and(|row| contains(&row.received, &sequence))
-    }
-
-    fn observed(&self, batch: &Batch) -> Vec<Observed> {
-        let (node, stream) = (batch.node.uid, batch.stream);
-        let stream_number = self.0.get(&(node, stream)).map_or(0, |row| row.number);
-        let current_stream = self.current_number(node, stream).is_some();
-        let observations = batch.observations.iter().enumerate().map(|(index, seen)| Observed {
-            version: Version {
-                stream_number,
-                sequence: batch.sequence,
-                index: i32::try_from(index).unwrap_or(i32::MAX),
-            },
-            stream,
-            current_stream,
-            event: seen.event,
-            node,
-            asset: seen.asset,
-            kind: seen.kind,
-            natural_key: seen.natural_key.clone(),
-            display_name: seen.display_name.clone(),
-            presence: seen.presence,
-            state_hash: seen.state_hash.clone(),
-            details: seen.details.clone(),
-            observe_time: seen.observe_time,
-        });
-        observations.collect()
-    }
-}
-
-/// Whether a number is in ranges, which PostgreSQL keeps as [from, to).
-pub(super) fn contains<N: PartialOrd>(ranges: &[(Bound<N>, Bound<N>)], number: &N) -> bool {
-    ranges.iter().any(|range| range.contains(number))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_hold_what_postgresql_says() {
-        let ranges = [(Bound::Included(1), Bound::Excluded(4)), (Bound::Included(6), Bound::Excluded(7))];
-        let held: Vec<i64> = (0..9).filter(|sequence| contains(&ranges, sequence)).collect();
-        assert_eq!(held, [1, 2, 3, 6]);
-    }
+    let retired = retire(unlisted, snapshot.stream, last, now);
+    write_in_txn(connection, &retired, &[]).await?;
+    Ok(retired.log.len() as u64)
 }

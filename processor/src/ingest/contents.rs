@@ -6,7 +6,7 @@ use diesel::QueryResult;
 use diesel_async::AsyncPgConnection;
 use uuid::Uuid;
 
-use super::commit::contains;
+use super::streams::contains;
 use crate::{
     domain::image::{ListKey, Part, relevant, winners},
     store::image::{complete, contents_in_txn, drop_in_txn, lock_in_txn, receive_parts_in_txn},

@@ -4,6 +4,7 @@
 mod check;
 mod commit;
 mod contents;
+mod streams;
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,6 +24,10 @@ pub const MAX_MESSAGES: usize = 1000;
 /// How often a transaction that lost a race is tried again.
 const RACES: u32 = 4;
 
+/// After this a transaction is given up: PostgreSQL itself ends any statement
+/// after 20 s, so its connection is half open. Longer than a collector waits.
+const LONGEST_COMMIT: Duration = Duration::from_secs(40);
+
 /// Why nothing was committed.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
@@ -35,6 +40,9 @@ pub enum IngestError {
     /// The transaction failed; it may succeed later.
     #[error("the transaction failed: {0}")]
     Failed(#[from] QueryError),
+    /// The database does not answer; what it did is for the next attempt to find.
+    #[error("no answer of the database within {} s", LONGEST_COMMIT.as_secs())]
+    Silent,
     /// The task that ran the transaction died.
     #[error("the transaction's task ended: {0}")]
     Died(#[from] tokio::task::JoinError),
@@ -113,7 +121,15 @@ impl Ingest {
         let this = self.clone();
         // A task of its own: a caller that goes away must not leave a pooled
         // connection inside a transaction, with its locks.
-        tokio::spawn(async move { this.commit_checked(connection, messages).await }).await?
+        tokio::spawn(async move {
+            let commit = this.commit_checked(connection, messages);
+            tokio::time::timeout(LONGEST_COMMIT, commit).await.unwrap_or_else(|_| {
+                // Idle connections have gone the same way.
+                this.pool.retain(|_, _| false);
+                Err(IngestError::Silent)
+            })
+        })
+        .await?
     }
 
     async fn connection(&self) -> Result<Pooled, IngestError> {

@@ -111,11 +111,18 @@ pub async fn list(
     query.load(connection).await
 }
 
-/// Locks one asset for an edit.
+/// Locks one asset for an edit, and its node before it: what agents report is
+/// folded under the lock of the node alone.
 ///
 /// # Errors
 /// The query fails.
 pub async fn lock_in_txn(connection: &mut AsyncPgConnection, uid: Uuid) -> QueryResult<Option<AssetRow>> {
+    let lock = Sql::new(
+        "SELECT node.uid AS uid FROM node JOIN asset ON asset.node_uid = node.uid WHERE asset.uid = ",
+    )
+    .bind(Bind::Uuid(uid))
+    .text(" FOR NO KEY UPDATE OF node");
+    super::sql::execute(connection, lock).await?;
     asset::table.find(uid).select(AssetRow::as_select()).for_update().first(connection).await.optional()
 }
 

@@ -5,7 +5,10 @@ use diesel_async::AsyncPgConnection;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::sql::{Bind, Sql, execute};
+use super::{
+    ingest::{Place, Waived},
+    sql::{Bind, Sql, execute},
+};
 
 /// A message that can never be applied.
 #[derive(Clone, Debug)]
@@ -16,12 +19,23 @@ pub struct DeadLetter {
     pub queue: String,
     pub message_id: String,
     pub node: Option<Uuid>,
+    /// Place in a stream that it says it has. Not proven.
+    pub stream: Option<Uuid>,
+    pub sequence: Option<i64>,
+    /// Kinds that it is about; none if that cannot be told.
+    pub kinds: Vec<i16>,
     pub headers: serde_json::Value,
     pub body: Vec<u8>,
     pub body_size_bytes: i64,
 }
 
 impl DeadLetter {
+    /// Its place in a stream, which counts as received: it can never be applied.
+    pub fn waived(&self) -> Option<Waived> {
+        let place = Place { node_uid: self.node?, stream: self.stream?, sequence: self.sequence? };
+        Some(Waived { place, kinds: self.kinds.clone() })
+    }
+
     fn fingerprint(&self) -> Vec<u8> {
         let mut hash = Sha256::new();
         hash.update(self.reason.to_be_bytes());
@@ -36,8 +50,8 @@ impl DeadLetter {
 ///
 /// # Errors
 /// A statement fails.
-pub async fn keep_in_txn(connection: &mut AsyncPgConnection, letters: &[DeadLetter]) -> QueryResult<()> {
-    let mut letters: Vec<_> = letters.iter().map(|letter| (letter.fingerprint(), letter)).collect();
+pub async fn keep_in_txn(connection: &mut AsyncPgConnection, letters: &[&DeadLetter]) -> QueryResult<()> {
+    let mut letters: Vec<_> = letters.iter().map(|letter| (letter.fingerprint(), *letter)).collect();
     // In one order everywhere, so that two writers never wait for each other.
     letters.sort_by(|one, other| one.0.cmp(&other.0));
     for (fingerprint, letter) in letters {

@@ -2,15 +2,19 @@
 //! return `QueryResult`; `_in_txn` says that the caller owns the transaction.
 
 pub mod asset;
+pub mod command;
+pub mod completeness;
 pub mod dead_letter;
 pub mod event;
 pub mod filter_sql;
+pub mod heartbeat;
 pub mod image;
 pub mod ingest;
 pub mod integrity;
 pub mod node;
 pub mod overview;
 pub mod pool;
+pub mod retire;
 pub mod scrub;
 pub mod signing_key;
 pub mod sql;

@@ -1,14 +1,20 @@
-//! The tables `node` and `collector_contact`: who is heard.
+//! The tables `node` and `collector_contact`, as they are asked about.
+
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use diesel::{
     QueryResult, QueryableByName,
-    sql_types::{BigInt, Integer, Nullable, SmallInt, Text, Timestamptz, Uuid as Uid},
+    sql_types::{BigInt, Bytea, Integer, Nullable, SmallInt, Text, Timestamptz, Uuid as Uid},
 };
 use diesel_async::AsyncPgConnection;
 use uuid::Uuid;
 
-use super::sql::{Bind, Sql, execute, load};
+use super::{
+    completeness::comparison,
+    sql::{Bind, Sql, load},
+};
+use crate::domain::completeness::{Compared, KindState};
 
 /// A node with what is counted for it.
 #[derive(Clone, Debug, QueryableByName)]
@@ -40,14 +46,34 @@ pub struct NodeRow {
     pub active_assets: i64,
     #[diesel(sql_type = Nullable<Timestamptz>)]
     pub identity_conflict_time: Option<DateTime<Utc>>,
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    pub retire_time: Option<DateTime<Utc>>,
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    pub compare_time: Option<DateTime<Utc>>,
+    #[diesel(sql_type = Nullable<Uid>)]
+    pub compare_stream: Option<Uuid>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    pub compare_sequence: Option<i64>,
+    #[diesel(sql_type = Nullable<Bytea>)]
+    pub compared: Option<Vec<u8>>,
+    #[diesel(sql_type = Nullable<Bytea>)]
+    pub reported: Option<Vec<u8>>,
 }
 
-const SELECT: &str = "SELECT node.*, \
+impl NodeRow {
+    /// The newest comparison of its digests.
+    pub fn comparison(&self) -> Option<Compared> {
+        comparison(self.compare_time, self.compare_stream, self.compare_sequence, self.compared.as_deref())
+    }
+}
+
+const SELECT: &str = "SELECT node.*, compared, reported, \
      coalesce((SELECT upper(part) - 1 FROM node_stream, unnest(received) AS part \
          WHERE node_stream.node_uid = node.uid AND node_stream.stream = node.stream AND lower(part) = 1), 0) \
          AS received_sequence, \
-     (SELECT count(*) FROM asset WHERE asset.node_uid = node.uid AND asset.state = 1) AS active_assets \
-     FROM node ";
+     coalesce((SELECT sum(count) FROM node_kind WHERE node_kind.node_uid = node.uid), 0)::bigint \
+         AS active_assets \
+     FROM node LEFT JOIN node_digests ON node_digests.node_uid = node.uid ";
 
 /// Reads one node.
 ///
@@ -62,21 +88,65 @@ pub async fn get(connection: &mut AsyncPgConnection, uid: Uuid) -> QueryResult<O
 #[derive(Debug, QueryableByName)]
 #[allow(missing_docs)]
 pub struct NodeKindRow {
+    #[diesel(sql_type = Uid)]
+    pub node_uid: Uuid,
     #[diesel(sql_type = SmallInt)]
     pub kind: i16,
     #[diesel(sql_type = BigInt)]
     pub count: i64,
 }
 
-/// ACTIVE assets of a node by kind.
+/// ACTIVE assets of nodes by kind, of which there are some.
 ///
 /// # Errors
 /// The query fails.
-pub async fn active_kinds(connection: &mut AsyncPgConnection, uid: Uuid) -> QueryResult<Vec<NodeKindRow>> {
-    let query = Sql::new("SELECT kind, count(*) AS count FROM asset WHERE state = 1 AND node_uid = ")
-        .bind(Bind::Uuid(uid))
-        .text(" GROUP BY kind ORDER BY kind");
+pub async fn active_kinds(
+    connection: &mut AsyncPgConnection,
+    nodes: Vec<Uuid>,
+) -> QueryResult<Vec<NodeKindRow>> {
+    let query = Sql::new("SELECT node_uid, kind, count FROM node_kind WHERE count > 0 AND node_uid = ANY(")
+        .bind(Bind::Uuids(nodes))
+        .text(") ORDER BY node_uid, kind");
     load(connection, query).await
+}
+
+#[derive(QueryableByName)]
+struct LetterRow {
+    #[diesel(sql_type = SmallInt)]
+    kind: i16,
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+}
+
+/// How many sequences of a node's newest stream were waived for each kind, or
+/// for kinds that are not known, since the kind was complete.
+///
+/// # Errors
+/// The query fails.
+pub async fn waived_since_complete(
+    connection: &mut AsyncPgConnection,
+    node: Uuid,
+    kinds: &[KindState],
+) -> QueryResult<HashMap<i16, i64>> {
+    let query = Sql::new(
+        "SELECT told.kind, count(*) AS count FROM (SELECT stream FROM node_stream WHERE node_uid = ",
+    )
+    .bind(Bind::Uuid(node))
+    .text(" ORDER BY number DESC LIMIT 1) AS newest JOIN waived_sequence AS waived ON waived.node_uid = ")
+    .bind(Bind::Uuid(node))
+    .text(" AND waived.stream = newest.stream JOIN unnest(")
+    .binds([
+        Bind::SmallInts(kinds.iter().map(|kind| kind.kind).collect()),
+        Bind::MaybeUuids(kinds.iter().map(|kind| kind.complete.map(|point| point.stream)).collect()),
+        Bind::MaybeBigInts(kinds.iter().map(|kind| kind.complete.map(|point| point.sequence)).collect()),
+    ])
+    .text(
+        ") AS told (kind, stream, sequence) \
+         ON (told.stream IS DISTINCT FROM newest.stream OR waived.sequence > told.sequence) \
+         AND (waived.kinds = '{}' OR told.kind = ANY(waived.kinds)) GROUP BY told.kind",
+    );
+    let rows: Vec<LetterRow> = load(connection, query).await?;
+    Ok(rows.into_iter().map(|row| (row.kind, row.count)).collect())
 }
 
 /// Lists nodes by display name and UUID, after a given one.
@@ -97,76 +167,6 @@ pub async fn list(
     }
     load(connection, query.text("ORDER BY node.display_name, node.uid LIMIT ").bind(Bind::BigInt(limit)))
         .await
-}
-
-/// A heartbeat, checked.
-#[derive(Clone, Debug)]
-#[allow(missing_docs)]
-pub struct Beat {
-    pub uid: Uuid,
-    pub cluster: String,
-    pub display_name: String,
-    pub stream: Uuid,
-    pub agent_version: String,
-    pub interval_seconds: i32,
-    pub last_sequence: i64,
-    pub outbox_batches: i64,
-    pub held_for_millis: i64,
-    pub identity_conflict: bool,
-}
-
-/// Records heartbeats and that a collector delivered them, by the database's
-/// clock. Each node at most once, sorted by UUID. An older one never replaces a
-/// newer one, unless the clock was put back.
-///
-/// # Errors
-/// A statement fails.
-pub async fn record_beats_in_txn(
-    connection: &mut AsyncPgConnection,
-    collector: &str,
-    beats: &[Beat],
-) -> QueryResult<()> {
-    let contact = Sql::new("INSERT INTO collector_contact (collector, contact_time) VALUES (")
-        .bind(Bind::Text(collector.to_owned()))
-        .text(
-            ", clock_timestamp()) ON CONFLICT (collector) DO UPDATE SET contact_time = excluded.contact_time",
-        );
-    execute(connection, contact).await?;
-    if beats.is_empty() {
-        return Ok(());
-    }
-    let upsert = Sql::new(
-        "INSERT INTO node (uid, cluster, display_name, stream, agent_version, heartbeat_interval_seconds, \
-         last_sequence, outbox_batches, heartbeat_time, identity_conflict_time, create_time) \
-         SELECT uid, cluster, display_name, stream, agent_version, heartbeat_interval_seconds, last_sequence, \
-         outbox_batches, beat_time, CASE WHEN identity_conflict THEN beat_time END, clock_timestamp() \
-         FROM (SELECT *, clock_timestamp() - make_interval(secs => held_for / 1000.0) AS beat_time FROM unnest(",
-    )
-    .binds([
-        Bind::Uuids(beats.iter().map(|beat| beat.uid).collect()),
-        Bind::Texts(beats.iter().map(|beat| beat.cluster.clone()).collect()),
-        Bind::Texts(beats.iter().map(|beat| beat.display_name.clone()).collect()),
-        Bind::Uuids(beats.iter().map(|beat| beat.stream).collect()),
-        Bind::Texts(beats.iter().map(|beat| beat.agent_version.clone()).collect()),
-        Bind::Integers(beats.iter().map(|beat| beat.interval_seconds).collect()),
-        Bind::BigInts(beats.iter().map(|beat| beat.last_sequence).collect()),
-        Bind::BigInts(beats.iter().map(|beat| beat.outbox_batches).collect()),
-        Bind::BigInts(beats.iter().map(|beat| beat.held_for_millis).collect()),
-        Bind::Bools(beats.iter().map(|beat| beat.identity_conflict).collect()),
-    ])
-    .text(
-        ") AS beat (uid, cluster, display_name, stream, agent_version, heartbeat_interval_seconds, \
-         last_sequence, outbox_batches, held_for, identity_conflict)) AS beat ORDER BY uid ON CONFLICT (uid) DO UPDATE SET cluster = excluded.cluster, \
-         display_name = excluded.display_name, stream = excluded.stream, \
-         agent_version = excluded.agent_version, \
-         heartbeat_interval_seconds = excluded.heartbeat_interval_seconds, \
-         last_sequence = excluded.last_sequence, outbox_batches = excluded.outbox_batches, \
-         heartbeat_time = excluded.heartbeat_time, identity_conflict_time = \
-         coalesce(excluded.identity_conflict_time, node.identity_conflict_time) \
-         WHERE node.heartbeat_time IS NULL OR excluded.heartbeat_time >= node.heartbeat_time \
-         OR node.heartbeat_time > clock_timestamp()",
-    );
-    execute(connection, upsert).await.map(drop)
 }
 
 #[derive(QueryableByName)]

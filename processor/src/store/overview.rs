@@ -39,6 +39,8 @@ pub struct HeardRow {
     pub heartbeat_time: Option<DateTime<Utc>>,
     #[diesel(sql_type = Integer)]
     pub heartbeat_interval_seconds: i32,
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    pub retire_time: Option<DateTime<Utc>>,
 }
 
 /// When each node was heard.
@@ -46,7 +48,8 @@ pub struct HeardRow {
 /// # Errors
 /// The query fails.
 pub async fn heartbeats(connection: &mut AsyncPgConnection) -> QueryResult<Vec<HeardRow>> {
-    load(connection, Sql::new("SELECT heartbeat_time, heartbeat_interval_seconds FROM node")).await
+    let query = "SELECT heartbeat_time, heartbeat_interval_seconds, retire_time FROM node";
+    load(connection, Sql::new(query)).await
 }
 
 #[derive(QueryableByName)]

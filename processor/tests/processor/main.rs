@@ -4,6 +4,8 @@
 
 mod assets;
 mod bad_input;
+mod completeness;
+mod delivery;
 mod events;
 mod history;
 mod images;
@@ -13,3 +15,4 @@ mod kinds;
 mod retention;
 mod running;
 mod scrub;
+mod waived;

@@ -23,18 +23,20 @@ pub struct Running {
     pub channel: Channel,
     pub database: Arc<Database>,
     pub admin: SocketAddr,
-    shutdown: CancellationToken,
+    replica: Replica,
+}
+
+/// One of the processors on a database.
+pub struct Replica {
+    pub channel: Channel,
+    pub admin: SocketAddr,
+    pub shutdown: CancellationToken,
     task: JoinHandle<Result<(), processor::Error>>,
 }
 
-impl Running {
-    pub async fn start() -> Self {
-        Self::start_on(Arc::new(Database::create().await), &[]).await
-    }
-
-    /// Another one on a database. The scrub repairs what tests alter, so it is off
-    /// unless a test wants it.
-    pub async fn start_on(database: Arc<Database>, settings: &[&str]) -> Self {
+impl Replica {
+    /// The scrub repairs what tests alter, so it is off unless a test wants it.
+    async fn start(database: &Database, settings: &[&str]) -> Self {
         let (grpc, admin) = (testkit::listener().await, testkit::listener().await);
         let address = grpc.local_addr().unwrap();
         let admin_address = admin.local_addr().unwrap();
@@ -53,7 +55,38 @@ impl Running {
         })
         .await;
         let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-        Self { channel, database, admin: admin_address, shutdown, task }
+        Self { channel, admin: admin_address, shutdown, task }
+    }
+
+    /// Stops it, and sees that it ends well.
+    pub async fn stop(self) {
+        drop(self.channel);
+        self.shutdown.cancel();
+        tokio::time::timeout(Duration::from_secs(30), self.task).await.unwrap().unwrap().unwrap();
+    }
+}
+
+impl Running {
+    pub async fn start() -> Self {
+        Self::start_on(Arc::new(Database::create().await), &[]).await
+    }
+
+    /// One on a database that may be there already.
+    pub async fn start_on(database: Arc<Database>, settings: &[&str]) -> Self {
+        let replica = Replica::start(&database, settings).await;
+        Self { channel: replica.channel.clone(), database, admin: replica.admin, replica }
+    }
+
+    /// Another processor on the same database.
+    pub async fn another(&self) -> Replica {
+        Replica::start(&self.database, &[]).await
+    }
+
+    /// A figure of its metrics; 0 if it is not there.
+    pub async fn metric(&self, line: &str) -> f64 {
+        let (_, text) = testkit::http_get(self.admin, "/metrics").await.unwrap();
+        let value = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().unwrap())
     }
 
     pub fn assets(&self) -> AssetServiceClient<Channel> {
@@ -94,8 +127,7 @@ impl Running {
     /// Stops it, and sees that it ends well.
     pub async fn stop(self) {
         drop(self.channel);
-        self.shutdown.cancel();
-        tokio::time::timeout(Duration::from_secs(30), self.task).await.unwrap().unwrap().unwrap();
+        self.replica.stop().await;
     }
 }
 

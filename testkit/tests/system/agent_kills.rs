@@ -12,7 +12,7 @@ use testkit::{Proxy, Seed, Service, broker_by_proxy, free_address, wait_for, wai
 use crate::system::System;
 
 const KILLS: usize = 200;
-/// Places in the agent, see `agent/src/failpoint.rs` and its calls.
+/// Places in the agent, see `kit::failpoint` and its calls.
 const FAILPOINTS: [&str; 6] = [
     "record_before_commit",
     "record_after_commit",

@@ -6,4 +6,6 @@ mod agent_kills;
 mod containers;
 mod faults;
 mod node_life;
+mod repair;
+mod simulated;
 mod system;

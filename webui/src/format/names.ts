@@ -3,7 +3,7 @@ import { AssetKind } from "../gen/assettrack/v1/kind_pb";
 import { CollectorState } from "../gen/assettrack/v1/collector_service_pb";
 import { EventType } from "../gen/assettrack/v1/event_pb";
 import { RelationType } from "../gen/assettrack/v1/details_pb";
-import { NodeHealth } from "../gen/assettrack/v1/node_service_pb";
+import { Completeness, NodeHealth } from "../gen/assettrack/v1/node_service_pb";
 
 // Enum values in their short form, `PACKAGE` and not `ASSET_KIND_PACKAGE`: as
 // filters take them. A value that this build does not know is shown as its
@@ -13,6 +13,8 @@ export const stateName = (state: AssetState): string => AssetState[state] ?? Str
 export const lifecycleName = (value: Lifecycle): string => Lifecycle[value] ?? String(value);
 export const eventTypeName = (type: EventType): string => EventType[type] ?? String(type);
 export const healthName = (health: NodeHealth): string => NodeHealth[health] ?? String(health);
+export const completenessName = (completeness: Completeness): string =>
+  Completeness[completeness] ?? String(completeness);
 export const collectorStateName = (state: CollectorState): string =>
   CollectorState[state] ?? String(state);
 

@@ -24,6 +24,7 @@ import { ConflictBadge, HealthBadge } from "../shell/Badge";
 import { Crumb } from "../shell/Crumb";
 import { Page } from "../shell/Page";
 import { backlog } from "./backlog";
+import { CompletenessPanel } from "./CompletenessPanel";
 import { NODES_EVERY_MS, useNode } from "./queries";
 
 export default function NodePage() {
@@ -74,6 +75,7 @@ function Content({ node }: { node: Node }) {
         </div>
         <div>
           <Agent node={node} />
+          <CompletenessPanel node={node} />
           <KindLinks node={node} />
           <CopyCalls
             commands={[
@@ -94,6 +96,14 @@ function HealthNote({ node }: { node: Node }) {
         This node is not heard: its last heartbeat came <Age at={node.lastHeartbeatTime} />, and it
         should send one each {node.heartbeatIntervalSeconds} s. What is shown of it is what it last
         said.
+      </p>
+    );
+  }
+  if (node.health === NodeHealth.RETIRED) {
+    return (
+      <p className="problem is-warning">
+        This node was retired <Age at={node.retireTime} />: it is not expected to return, and its
+        assets are REMOVED. If its agent speaks again, it is a node like any other.
       </p>
     );
   }

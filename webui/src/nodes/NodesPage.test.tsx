@@ -2,7 +2,7 @@ import { Code, ConnectError, createRouterTransport } from "@connectrpc/connect";
 import { screen } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { expect, test } from "vitest";
-import { NodeHealth, NodeService } from "../gen/assettrack/v1/node_service_pb";
+import { Completeness, NodeHealth, NodeService } from "../gen/assettrack/v1/node_service_pb";
 import { renderAt } from "../testing/render";
 import NodesPage from "./NodesPage";
 
@@ -18,7 +18,8 @@ test("a failed refresh says so, keeps the old rows, and heals", async () => {
           });
         }
         const [name, displayName, health] = ["nodes/1", "node-1", NodeHealth.HEALTHY];
-        const nodes = [{ name, displayName, health, identityConflict: true }];
+        const completeness = Completeness.COMPLETE;
+        const nodes = [{ name, displayName, health, completeness, identityConflict: true }];
         return { nodes };
       },
     });
@@ -27,6 +28,7 @@ test("a failed refresh says so, keeps the old rows, and heals", async () => {
   await screen.findByRole("link", { name: "node-1" });
   expect(screen.getByText(/^Updated/)).toBeTruthy();
   expect(screen.getByText("IDENTITY CONFLICT")).toBeTruthy();
+  expect(screen.getByText("COMPLETE")).toBeTruthy();
 
   failing = true;
   await user.click(screen.getByRole("button", { name: "Refresh" }));

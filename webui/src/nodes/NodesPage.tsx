@@ -6,7 +6,7 @@ import { count } from "../format/number";
 import { FreshnessNote } from "../freshness/FreshnessNote";
 import { QueryView } from "../freshness/QueryView";
 import type { Node } from "../gen/assettrack/v1/node_service_pb";
-import { ConflictBadge, HealthBadge } from "../shell/Badge";
+import { CompletenessBadge, ConflictBadge, HealthBadge } from "../shell/Badge";
 import { LoadMore } from "../shell/LoadMore";
 import { Page } from "../shell/Page";
 import { backlog } from "./backlog";
@@ -54,6 +54,9 @@ function NodeTable({ nodes }: { nodes: readonly Node[] }) {
           <tr>
             <th scope="col">Node</th>
             <th scope="col">Health</th>
+            <th scope="col" title="Whether all that the agent knows is recorded, and as of when">
+              Complete
+            </th>
             <th scope="col">Last heartbeat</th>
             <th scope="col">Cluster</th>
             <th scope="col">Agent</th>
@@ -77,6 +80,12 @@ function NodeTable({ nodes }: { nodes: readonly Node[] }) {
               </th>
               <td>
                 <HealthBadge health={node.health} /> {node.identityConflict && <ConflictBadge />}
+              </td>
+              <td>
+                <CompletenessBadge completeness={node.completeness} />{" "}
+                <span className="faint">
+                  <Age at={node.completeTime} absent="" />
+                </span>
               </td>
               <td>
                 <Age at={node.lastHeartbeatTime} />

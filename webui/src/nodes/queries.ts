@@ -1,4 +1,4 @@
-import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useMutation, useQuery } from "@tanstack/react-query";
 import { useApi } from "../connect";
 
 const NODES_PAGE = 200;
@@ -25,4 +25,10 @@ export function useNode(name: string) {
     queryFn: ({ signal }) => nodes.getNode({ name }, { signal }),
     refetchInterval: NODES_EVERY_MS,
   });
+}
+
+/** Has the agent of a node scan now. What it finds comes as ever. */
+export function useRequestScan() {
+  const { nodes } = useApi();
+  return useMutation({ mutationFn: (name: string) => nodes.requestScan({ name }) });
 }

@@ -71,7 +71,11 @@ function Tiles({ overview }: { overview: Overview }) {
   // The processor's part is missing as a whole if it has no time.
   const counted = overview.measureTime !== undefined;
   const healthy = nodesOf(overview, NodeHealth.HEALTHY);
-  const all = overview.nodes.reduce((sum, nodes) => sum + nodes.count, 0n);
+  // A retired node is not missed.
+  const all = overview.nodes.reduce(
+    (sum, nodes) => (nodes.health === NodeHealth.RETIRED ? sum : sum + nodes.count),
+    0n,
+  );
   const collectors = overview.collectors.length;
   const idle = overview.collectors.filter(({ state }) => state !== CollectorState.CONSUMING);
   return (

@@ -2,9 +2,10 @@ import { AssetState } from "../gen/assettrack/v1/asset_pb";
 import { AssetKind } from "../gen/assettrack/v1/kind_pb";
 import { CollectorState } from "../gen/assettrack/v1/collector_service_pb";
 import { EventType } from "../gen/assettrack/v1/event_pb";
-import { NodeHealth } from "../gen/assettrack/v1/node_service_pb";
+import { Completeness, NodeHealth } from "../gen/assettrack/v1/node_service_pb";
 import {
   collectorStateName,
+  completenessName,
   eventTypeName,
   healthName,
   kindName,
@@ -47,6 +48,23 @@ const HEALTH_TONE: Record<NodeHealth, Tone> = {
 
 export function HealthBadge({ health }: { health: NodeHealth }) {
   return <Badge tone={HEALTH_TONE[health] ?? "plain"} text={healthName(health)} />;
+}
+
+const COMPLETENESS_TONE: Record<Completeness, Tone> = {
+  [Completeness.UNSPECIFIED]: "plain",
+  [Completeness.COMPLETE]: "good",
+  [Completeness.INCOMPLETE]: "bad",
+  [Completeness.UNKNOWN]: "warn",
+};
+
+/** Whether all that an agent knows is recorded. */
+export function CompletenessBadge({ completeness }: { completeness: Completeness }) {
+  return (
+    <Badge
+      tone={COMPLETENESS_TONE[completeness] ?? "plain"}
+      text={completenessName(completeness)}
+    />
+  );
 }
 
 /** Two agents speak under one identity. */

@@ -30,7 +30,7 @@ use crate::{
     need::{self, Need},
     process::Signal,
     progress::Progress,
-    servers::Given,
+    servers::{Durability, Given},
     services::Planner,
     session::Session,
 };
@@ -72,7 +72,7 @@ pub fn measure(
     progress.part("build as shipped", || {
         build::small(checkout, &["assettrack-agent", "assettrack-collector"], interrupt)
     })?;
-    let mut session = Session::start(checkout, "bench", given, interrupt, progress)?;
+    let mut session = Session::start(checkout, "bench", given, Durability::Thrown, interrupt, progress)?;
     let mut load = vec![packages::show(PACKAGES, session.instance.directory())?];
     let containers =
         progress.part("containers", || Containers::start(CONTAINERS, &mut session.instance, interrupt))?;

@@ -3,7 +3,7 @@
 
 use std::{fs, io::ErrorKind, path::Path};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     bench::statistics::Sample,
@@ -43,7 +43,8 @@ pub struct Figure {
     pub spread: Option<(f64, f64)>,
     pub rival: Option<String>,
     pub rival_value: Option<f64>,
-    /// The rival's value by ours.
+    /// How many times better ours is: the rival's value by ours, or for rates ours
+    /// by the rival's.
     pub ratio: Option<f64>,
     /// What was promised.
     pub bar: Option<String>,
@@ -79,6 +80,14 @@ impl Figure {
         self
     }
 
+    /// Beside what a rival came to, where more is better.
+    pub fn ahead_of(mut self, rival: &str, value: f64) -> Self {
+        self.rival = Some(rival.to_owned());
+        self.rival_value = Some(value);
+        self.ratio = (value > 0.0).then(|| self.value / value);
+        self
+    }
+
     /// Against a bar, which is met or not.
     pub fn against(mut self, bar: &str, met: bool) -> Self {
         self.bar = Some(bar.to_owned());
@@ -88,8 +97,8 @@ impl Figure {
 }
 
 /// Puts a run before those that a file holds already.
-pub fn keep(path: &Path, run: &Run) -> Result<(), Error> {
-    let mut runs: Vec<Run> = match fs::read(path) {
+pub fn keep<R: Clone + DeserializeOwned + Serialize>(path: &Path, run: &R) -> Result<(), Error> {
+    let mut runs: Vec<R> = match fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map_err(|source| Error::ForeignResults { path: path.display().to_string(), source })?,
         Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),

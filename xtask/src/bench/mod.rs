@@ -4,10 +4,11 @@
 mod agent;
 mod containers;
 mod cri;
-mod figures;
+pub mod figures;
 mod found;
 mod idle;
-mod machine;
+mod ingest;
+pub mod machine;
 mod packages;
 mod process;
 mod statistics;
@@ -25,6 +26,10 @@ use crate::{
 pub fn run(checkout: &Checkout, options: &Bench, interrupt: &Interrupt) -> Result<(), Error> {
     let progress = Progress::start();
     let (name, run) = match options.suite {
+        Suite::Ingest => {
+            let extent = ingest::Extent::new(options.quick);
+            ("ingest", ingest::measure(checkout, extent, interrupt, &progress)?)
+        }
         Suite::Agent => ("agent", agent::measure(checkout, options.seconds, interrupt, &progress)?),
     };
     let path = checkout.root().join("bench/results").join(format!("{name}.json"));

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     apt, command,
-    credentials::write_private,
+    credentials::{Credentials, write_private},
     error::{Context, Error},
     instance::{Instance, Launch},
     servers::{Durability, Setting, foreign_settings},
@@ -112,6 +112,38 @@ pub fn start(instance: &mut Instance, setting: &Setting) -> Result<String, Error
         command::output(tool("createdb").arg(ROLE))?;
     }
     Ok(url)
+}
+
+/// A running server of ours, for psql.
+pub struct Server {
+    psql: PathBuf,
+    port: u16,
+    password: String,
+}
+
+/// The server of an instance, which must run.
+pub fn server(instance: &mut Instance) -> Result<Server, Error> {
+    let port = instance.port(NAME)?;
+    let password = Credentials::load(instance.directory())?.postgres;
+    let data = instance.state.data.clone().unwrap_or_default().join(NAME);
+    Ok(Server { psql: choose(&data)?.programs.join("psql"), port, password })
+}
+
+impl Server {
+    /// URL of a database. Secret: it holds a password.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgresql://{ROLE}:{}@127.0.0.1:{}/{database}", self.password, self.port)
+    }
+
+    /// psql on a database, which prints nothing but values, `|` between them.
+    pub fn psql(&self, database: &str) -> Command {
+        let mut psql = Command::new(&self.psql);
+        psql.args(["--host=127.0.0.1", &format!("--port={}", self.port), &format!("--username={ROLE}")]);
+        psql.args([&format!("--dbname={database}"), "--no-password", "--no-psqlrc"]);
+        psql.args(["--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]);
+        psql.env("PGPASSWORD", &self.password);
+        psql
+    }
 }
 
 /// The installation that the data is of, else the newest.

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 pub use counts::Counts;
 pub use report::Report;
+pub use rust::build;
 
 use crate::{
     checkout::Checkout,
@@ -20,7 +21,7 @@ use crate::{
     interrupt::Interrupt,
     need::{self, Need, Node, Python},
     progress::Progress,
-    servers::Given,
+    servers::{Durability, Given},
     session::Session,
 };
 
@@ -93,7 +94,7 @@ fn steps(
     if servers_needed {
         // Ends with this function, whichever way that ends.
         session = report.prepare("private servers", || {
-            Session::start(checkout, "test", Given::default(), interrupt, &progress)
+            Session::start(checkout, "test", Given::default(), Durability::Thrown, interrupt, &progress)
         })?;
     }
     // Before the Rust tests: the system tests ask the gateway by buf curl, too.

@@ -2,7 +2,7 @@
 //! that it is a container's, and the first process of each. Both hierarchies,
 //! and both ways of naming: systemd's slices and scopes, and plain folders.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 
 use super::process;
@@ -184,6 +184,12 @@ pub(super) fn placement(
     Ok(None)
 }
 
+/// Folders of tasks but those that are not there: few nodes have more than one.
+pub(super) fn kept(host: &HostRoot, tasks: &[String]) -> Vec<String> {
+    let is_kept = |folder: &&String| !host.handle(folder).is_err_and(|error| is_absent(&error));
+    tasks.iter().filter(is_kept).cloned().collect()
+}
+
 /// The containers that run, by manager and ID.
 ///
 /// A process's cgroup file shows paths as the reader's cgroup namespace has
@@ -192,11 +198,20 @@ pub(super) fn placement(
 /// `cgroup.procs` leaves out those of other PID namespaces.
 pub(super) fn running(host: &HostRoot, tasks: &[String]) -> Result<Vec<Member>, ProbeError> {
     let mut found: BTreeMap<String, Member> = BTreeMap::new();
+    let tasks = kept(host, tasks);
+    // What is not in a container's cgroup shares its cgroup with many.
+    let mut outside: HashSet<Box<[u8]>> = HashSet::new();
     for name in host.list("proc").map_err(ProbeError::read("proc"))? {
         let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
         // Gone meanwhile, or hidden.
         let Ok(file) = host.read(format!("proc/{pid}/cgroup"), MAX_FILE) else { continue };
-        let Some(placement) = placement(host, &file, tasks)? else { continue };
+        if outside.contains(file.as_slice()) {
+            continue;
+        }
+        let Some(placement) = placement(host, &file, &tasks)? else {
+            outside.insert(file.into());
+            continue;
+        };
         let Some(started) = process::started(host, pid) else { continue };
         let is_first = found
             .get(&placement.id)

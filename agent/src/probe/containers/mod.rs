@@ -18,10 +18,11 @@ mod pods;
 mod process;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use contracts::v1::{AssetKind, ContainerDetails, RelationType, asset_details::Details};
+use futures::{StreamExt, stream};
 use prost_types::Timestamp;
 
 use self::cgroup::{Member, Placement, is_id};
@@ -58,6 +59,31 @@ pub(super) struct Containers {
     settings: ProbeArgs,
     knows_image: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     memory: Arc<Mutex<Memory>>,
+    looked: Arc<Looked>,
+}
+
+/// Whether containers were looked for, with whatever success, and who waits for
+/// that.
+struct Looked {
+    once: Mutex<bool>,
+    now: Condvar,
+}
+
+impl Looked {
+    fn wait(&self) {
+        let once = self.once.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.now.wait_while(once, |once| !*once));
+    }
+}
+
+/// Lets those go on who wait, however the look ends.
+struct Looking<'a>(&'a Looked);
+
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        *self.0.once.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.0.now.notify_all();
+    }
 }
 
 #[derive(Default)]
@@ -91,6 +117,7 @@ impl Containers {
                 answered: context.known_images.then(Instant::now),
                 ..Memory::default()
             })),
+            looked: Arc::new(Looked { once: Mutex::new(!context.sockets_wait), now: Condvar::new() }),
         }
     }
 
@@ -135,6 +162,7 @@ impl Containers {
 
     /// Containers that run.
     pub(super) fn containers(&self, host: &HostRoot) -> Result<Scan, ProbeError> {
+        let _looking = Looking(&self.looked);
         let mut scan = Scan::default();
         let tasks = task_folders(&self.settings);
         let answer = self.ask(host, async |client| {
@@ -142,14 +170,21 @@ impl Containers {
             let containers = client.containers().await?;
             let (sandboxes, images) = (client.sandboxes().await?, client.images().await?);
             let mut running = Vec::new();
-            for (container, pod) in newest(&sandboxes, &containers) {
+            let mut answers = stream::iter(newest(&sandboxes, &containers))
+                .map(|(container, pod)| {
+                    let mut client = client.clone();
+                    async move { (container, pod, client.container(&container.id).await) }
+                })
+                .buffered(cri::SIDE_BY_SIDE);
+            while let Some((container, pod, status)) = answers.next().await {
                 // Gone meanwhile, or no longer running.
-                if let Some(status) = client.container(&container.id).await?
+                if let Some(status) = status?
                     && status.state() == v1::ContainerState::ContainerRunning
                 {
                     running.push((container.clone(), status, pod.clone()));
                 }
             }
+            drop(answers);
             Ok((sandboxes, containers, images, running))
         })?;
         let members = cgroup::running(host, &tasks)?;
@@ -205,7 +240,8 @@ impl Containers {
     /// any are left out. What the last scan found decides; what it did not find
     /// gets the key that it would have without a runtime that tells more.
     pub(super) fn of_processes(&self, host: &HostRoot, pids: &BTreeSet<u32>) -> BTreeMap<u32, String> {
-        let tasks = task_folders(&self.settings);
+        let tasks = cgroup::kept(host, &task_folders(&self.settings));
+        self.looked.wait();
         // What follows reads files, and may hang: not with what all probes share.
         let keys = self.memory().keys.clone();
         let mut names = None;

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use contracts::v1::{NodeLabel, PodDetails, asset_details::Details};
+use futures::{StreamExt, stream};
 
 use super::{Containers, cgroup, logs, task_folders, time};
 use crate::asset::ScannedAsset;
-use crate::cri::{Answer, v1};
+use crate::cri::{self, Answer, v1};
 use crate::host::HostRoot;
 use crate::probe::{ProbeError, Scan};
 
@@ -21,9 +22,15 @@ impl Containers {
         let answer = self.ask(host, async |client| {
             let sandboxes = client.sandboxes().await?;
             let mut pods = Vec::new();
-            for sandbox in newest(&sandboxes) {
+            let mut answers = stream::iter(newest(&sandboxes))
+                .map(|sandbox| {
+                    let mut client = client.clone();
+                    async move { (sandbox, client.sandbox(&sandbox.id).await) }
+                })
+                .buffered(cri::SIDE_BY_SIDE);
+            while let Some((sandbox, status)) = answers.next().await {
                 // Gone meanwhile.
-                if let Some(status) = client.sandbox(&sandbox.id).await? {
+                if let Some(status) = status? {
                     pods.push(from_cri(sandbox, &status));
                 }
             }

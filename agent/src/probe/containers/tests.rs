@@ -100,6 +100,35 @@ fn containers_are_found_without_a_runtime() {
 }
 
 #[test]
+fn who_has_to_know_the_containers_waits_until_they_were_looked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    for (pid, id) in [(30, "d"), (31, "e")] {
+        process(root, pid, "redis", &format!("/docker/{}", id.repeat(64)));
+    }
+    let host = HostRoot::new(root).unwrap();
+    let context = Context { sockets_wait: true, ..Context::forgetful(ProbeArgs::default()) };
+    let containers = Containers::new(&context);
+    let (told, hears) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            told.send(None).unwrap();
+            told.send(Some(containers.of_processes(&host, &BTreeSet::from([31])))).unwrap();
+        });
+        assert_eq!(hears.recv().unwrap(), None);
+        containers.containers(&host).unwrap();
+        // Only the look can tell that it is the second.
+        let expected = BTreeMap::from([(31, "docker/redis~2".to_owned())]);
+        assert_eq!(hears.recv().unwrap(), Some(expected));
+    });
+    // A look that fails lets go, too.
+    let containers = Containers::new(&context);
+    fs::remove_dir_all(root.join("proc")).unwrap();
+    assert!(containers.containers(&host).is_err());
+    assert!(containers.of_processes(&host, &BTreeSet::from([31])).is_empty());
+}
+
+#[test]
 fn a_node_without_containers_has_none() {
     let folder = tempfile::tempdir().unwrap();
     process(folder.path(), 1, "systemd", "/init.scope");

@@ -2,7 +2,7 @@
 //! after each. Format: "Installed Database V2" in the wiki of Alpine
 //! (Apk_spec).
 
-use std::io::{BufRead, BufReader};
+use std::io::Read;
 
 use contracts::v1::PackageDetails;
 
@@ -19,7 +19,7 @@ pub(super) fn read(files: &dyn Files, found: &mut Found) -> Result<(), ProbeErro
     for path in DATABASES {
         match files.open(path) {
             // Through a link both are one; of one package the first read counts.
-            Ok(file) => collect(Lines::new(BufReader::new(file)), path, found)?,
+            Ok(file) => collect(Lines::new(file), path, found)?,
             Err(error) if is_absent(&error) => {}
             Err(error) => return Err(ProbeError::read(path)(error)),
         }
@@ -27,7 +27,7 @@ pub(super) fn read(files: &dyn Files, found: &mut Found) -> Result<(), ProbeErro
     Ok(())
 }
 
-fn collect(mut lines: Lines<impl BufRead>, path: &str, found: &mut Found) -> Result<(), ProbeError> {
+fn collect(mut lines: Lines<impl Read>, path: &str, found: &mut Found) -> Result<(), ProbeError> {
     let mut package = PackageDetails::default();
     let mut any = false;
     loop {

@@ -1,7 +1,7 @@
 //! Packages in dpkg's database: `/var/lib/dpkg/status`, and one file a package
 //! in `status.d` as distroless images have it. Format: deb-control(5), dpkg(1).
 
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, Read};
 
 use contracts::v1::PackageDetails;
 
@@ -15,7 +15,7 @@ pub(super) const STATUS_FOLDER: &str = "var/lib/dpkg/status.d";
 
 pub(super) fn read(files: &dyn Files, found: &mut Found) -> Result<(), ProbeError> {
     match files.open(STATUS) {
-        Ok(file) => collect(Stanzas::new(BufReader::new(file)), STATUS, false, found)?,
+        Ok(file) => collect(Stanzas::new(file), STATUS, false, found)?,
         // A node without dpkg has no packages of dpkg.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(ProbeError::read(STATUS)(error)),
@@ -30,7 +30,7 @@ pub(super) fn read(files: &dyn Files, found: &mut Found) -> Result<(), ProbeErro
         }
         let path = format!("{STATUS_FOLDER}/{name}");
         match files.open(&path) {
-            Ok(file) => collect(Stanzas::new(BufReader::new(file)), &path, true, found)?,
+            Ok(file) => collect(Stanzas::new(file), &path, true, found)?,
             Err(error) if is_absent(&error) => found.warn(format!("cannot read {path}: {error}")),
             Err(error) => return Err(ProbeError::read(&path)(error)),
         }
@@ -40,7 +40,7 @@ pub(super) fn read(files: &dyn Files, found: &mut Found) -> Result<(), ProbeErro
 
 /// `implied`: files of `status.d` hold installed packages and state no status.
 fn collect(
-    stanzas: Stanzas<impl BufRead>,
+    stanzas: Stanzas<impl Read>,
     path: &str,
     implied: bool,
     found: &mut Found,
@@ -83,8 +83,12 @@ impl Stanza {
     }
 
     fn field(&mut self, name: &[u8]) -> Option<&mut String> {
-        // Field names are not case-sensitive.
-        Some(match name.to_ascii_lowercase().as_slice() {
+        // Field names are not case-sensitive. The longest here has 14 characters.
+        let mut lower = [0; 14];
+        let lower = lower.get_mut(..name.len())?;
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        Some(match &*lower {
             b"package" => &mut self.package,
             b"status" => &mut self.status,
             b"version" => &mut self.version,
@@ -141,13 +145,13 @@ pub(super) struct Stanzas<R> {
     ended: bool,
 }
 
-impl<R: BufRead> Stanzas<R> {
+impl<R: Read> Stanzas<R> {
     pub(super) fn new(reader: R) -> Self {
         Self { lines: Lines::new(reader), ended: false }
     }
 }
 
-impl<R: BufRead> Iterator for Stanzas<R> {
+impl<R: Read> Iterator for Stanzas<R> {
     type Item = io::Result<Stanza>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -165,7 +169,7 @@ impl<R: BufRead> Iterator for Stanzas<R> {
                     return Some(Err(error));
                 }
             };
-            if line.iter().all(u8::is_ascii_whitespace) {
+            if line.trim_ascii_start().is_empty() {
                 if any {
                     break;
                 }

@@ -18,9 +18,16 @@ const MAX_BYTES: u64 = 64 * 1024;
 /// One attribute, trimmed and cleaned; empty when it is absent, when the device
 /// does not support it, or has gone meanwhile.
 pub(super) fn attribute(host: &HostRoot, path: &str) -> Result<String, ProbeError> {
+    given_attribute(host, path).map(Option::unwrap_or_default)
+}
+
+/// As [`attribute`], but `None` when nothing has that name.
+pub(super) fn given_attribute(host: &HostRoot, path: &str) -> Result<Option<String>, ProbeError> {
+    use io::ErrorKind::{NotADirectory, NotFound};
     match host.read(path, MAX_BYTES) {
-        Ok(bytes) => Ok(clean(&bytes).trim().to_owned()),
-        Err(error) if is_absent(&error) || is_unsupported(&error) => Ok(String::new()),
+        Ok(bytes) => Ok(Some(clean(&bytes).trim().to_owned())),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(None),
+        Err(error) if is_absent(&error) || is_unsupported(&error) => Ok(Some(String::new())),
         Err(error) => Err(ProbeError::read(path)(error)),
     }
 }

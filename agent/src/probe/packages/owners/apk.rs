@@ -1,7 +1,5 @@
 //! Files of apk's packages: lines `F:` with a folder, then `R:` with a file in it.
 
-use std::io::BufReader;
-
 use super::super::apk::DATABASES;
 use super::super::lines::Lines;
 use super::{Owner, Wanted};
@@ -16,7 +14,7 @@ pub(super) fn find(host: &HostRoot, wanted: &mut Wanted) -> Result<(), ProbeErro
             Err(error) if is_absent(&error) => continue,
             Err(error) => return Err(ProbeError::read(path)(error)),
         };
-        let mut lines = Lines::new(BufReader::new(file));
+        let mut lines = Lines::new(file);
         let (mut package, mut folder) = (String::new(), Vec::new());
         while let Some(line) = lines.next().map_err(ProbeError::read(path))? {
             match line {

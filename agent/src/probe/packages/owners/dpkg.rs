@@ -2,7 +2,6 @@
 //! has one path a line (dpkg-query(1)); dpkg-divert(1) says which are elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::BufReader;
 
 use super::super::dpkg::{STATUS, Stanzas};
 use super::super::lines::Lines;
@@ -36,6 +35,10 @@ pub(super) fn find(host: &HostRoot, wanted: &mut Wanted) -> Result<(), ProbeErro
         .collect();
     // Package → paths that were asked for.
     let mut hits: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let places = Places::new(
+        wanted.names.keys().chain(diversions.iter().map(|diversion| &diversion.from)).map(String::as_str),
+    );
+    let mut buffer = Vec::new();
     for file in unless_absent(INFO, host.list(INFO))? {
         let Some(package) = file.to_str().and_then(|file| file.strip_suffix(".list")) else { continue };
         let path = format!("{INFO}/{package}.list");
@@ -46,8 +49,11 @@ pub(super) fn find(host: &HostRoot, wanted: &mut Wanted) -> Result<(), ProbeErro
             Err(error) => return Err(ProbeError::read(&path)(error)),
         };
         let name = package.split(':').next().unwrap_or(package);
-        let mut lines = Lines::new(BufReader::new(file));
+        let mut lines = Lines::reusing(file, buffer);
         while let Some(line) = lines.next().map_err(ProbeError::read(&path))? {
+            if !places.contains(line) {
+                continue;
+            }
             let Ok(line) = std::str::from_utf8(line) else { continue };
             let diverted = diversions.iter().find(|diversion| diversion.from == line && diversion.by != name);
             let place = diverted.map_or(line, |diversion| &diversion.to);
@@ -55,6 +61,7 @@ pub(super) fn find(host: &HostRoot, wanted: &mut Wanted) -> Result<(), ProbeErro
                 hits.entry(package.to_owned()).or_default().insert(path.clone());
             }
         }
+        buffer = lines.into_buffer();
     }
     // The name of a list has no architecture unless several may be installed.
     if hits.keys().any(|package| !package.contains(':')) {
@@ -70,6 +77,27 @@ pub(super) fn find(host: &HostRoot, wanted: &mut Wanted) -> Result<(), ProbeErro
     Ok(())
 }
 
+/// Names that lines may have, by their length: few of a hundred thousand lines
+/// need a closer look.
+struct Places<'a>(Vec<Vec<&'a [u8]>>);
+
+impl<'a> Places<'a> {
+    fn new(names: impl Iterator<Item = &'a str>) -> Self {
+        let mut by_length: Vec<Vec<&[u8]>> = Vec::new();
+        for name in names {
+            if by_length.len() <= name.len() {
+                by_length.resize(name.len() + 1, Vec::new());
+            }
+            by_length[name.len()].push(name.as_bytes());
+        }
+        Self(by_length)
+    }
+
+    fn contains(&self, line: &[u8]) -> bool {
+        self.0.get(line.len()).is_some_and(|names| names.contains(&line))
+    }
+}
+
 fn add_architectures(
     host: &HostRoot,
     hits: &mut BTreeMap<String, BTreeSet<String>>,
@@ -79,7 +107,7 @@ fn add_architectures(
         Err(error) if is_absent(&error) => return Ok(()),
         Err(error) => return Err(ProbeError::read(STATUS)(error)),
     };
-    for stanza in Stanzas::new(BufReader::new(file)) {
+    for stanza in Stanzas::new(file) {
         let stanza = stanza.map_err(ProbeError::read(STATUS))?;
         if !hits.contains_key(stanza.name()) {
             continue;

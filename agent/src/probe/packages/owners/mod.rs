@@ -47,6 +47,9 @@ impl Owners {
         host: &HostRoot,
         paths: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, Owner>, ProbeError> {
+        if paths.is_empty() {
+            return Ok(BTreeMap::new());
+        }
         let databases: Vec<_> = WATCHED.iter().chain(&ALSO_READ).map(|path| host.fingerprint(path)).collect();
         if databases != self.databases || paths.iter().any(|path| !self.known.contains_key(path)) {
             let mut wanted = Wanted::new(host, paths);
