@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use contracts::v1::{
     Asset, AssetKind, CreateAssetRequest, Difference, DifferenceType, EventBatch, ManagedFields, Presence,
-    UpdateAssetRequest, VerifyInventoryRequest, VerifyInventoryResponse,
+    RetireNodeRequest, UpdateAssetRequest, VerifyInventoryRequest, VerifyInventoryResponse,
 };
 use rand::{RngExt as _, rngs::StdRng, seq::SliceRandom};
 use testkit::{Database, wait_until};
@@ -15,7 +15,8 @@ use crate::running::{Agent, Running, package, snapshot};
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Two nodes, each with three streams, batches late, doubled and shuffled,
-/// listings whole and in part, heartbeats that name an older stream, edits.
+/// listings whole and in part, heartbeats that name an older stream, edits. One is
+/// retired, and something of it comes all the same.
 pub async fn live(running: &Running, rng: &mut StdRng) {
     for number in 0..2 {
         let mut agent = Agent::new();
@@ -40,7 +41,13 @@ pub async fn live(running: &Running, rng: &mut StdRng) {
                 edit(running, agent.node, rng).await;
             }
         }
-        if number == 1 {
+        if number == 0 {
+            let name = format!("nodes/{}", agent.node);
+            running.nodes().retire_node(RetireNodeRequest { name }).await.unwrap();
+            for sequence in [20, 19, 18] {
+                running.deliver(vec![agent.batch(sequence, observations(rng))]).await;
+            }
+        } else {
             rename_streams(running, agent.node, streams[1]).await;
             let agent = Agent { node: agent.node, stream: streams[1] };
             for sequence in 100..110 {

@@ -7,7 +7,7 @@ use testkit::{Database, Seed, wait_for, wait_until};
 use tokio_postgres::Client;
 
 use crate::{
-    history::{DEADLINE, live, package_uid, scrub, verify_equal},
+    history::{DEADLINE, live, package_uid, verify_equal},
     running::{Agent, Running, package},
 };
 
@@ -63,7 +63,6 @@ async fn base_and_log_are_the_fold_when_old_days_are_dropped() {
             age(&client, days, partition).await;
         }
     }
-    scrub(&database).await;
     let running = Running::start_on(database.clone(), &["--retention-days", "0"]).await;
     verify_equal(&running).await;
     assert!(count(&client, OLD_ROWS).await > 0, "0 keeps all");
@@ -89,7 +88,6 @@ async fn base_and_log_are_the_fold_when_old_days_are_dropped() {
     verify_equal(&running).await;
     live(&running, &mut rng).await;
     running.stop().await;
-    scrub(&database).await;
     let running = Running::start_on(database, KEEP_30).await;
     verify_equal(&running).await;
     running.stop().await;
@@ -155,7 +153,6 @@ async fn a_drop_that_is_killed_changes_nothing_and_one_that_waits_holds_up_nobod
     running.deliver(vec![agent.batch(1, vec![package(Presence::Present, "bash", "1")])]).await;
     running.stop().await;
     age(&client, 40, true).await;
-    scrub_digest(&database).await;
 
     // A reader of the log: the day is carried, and its drop has to wait.
     let reader = database.connect().await;
@@ -193,19 +190,6 @@ async fn a_drop_that_is_killed_changes_nothing_and_one_that_waits_holds_up_nobod
     reader.batch_execute("ROLLBACK").await.unwrap();
     dropped(&client).await;
     assert_eq!(count(&client, "SELECT count(*) FROM asset_base").await, 1);
-    running.stop().await;
-    scrub_digest(&database).await;
-    let running = Running::start_on(database, KEEP_30).await;
     verify_equal(&running).await;
     running.stop().await;
-}
-
-async fn scrub_digest(database: &Arc<Database>) {
-    // With all days kept: what is old is for the test to drop.
-    let client = database.connect().await;
-    let digest = "INSERT INTO node_kind (node_uid, kind, count, sum) SELECT node_uid, kind, count(*), \
-         mod(sum(hash_number(state_hash)), 340282366920938463463374607431768211456) FROM asset \
-         WHERE node_uid IS NOT NULL AND state = 1 GROUP BY node_uid, kind ON CONFLICT (node_uid, kind) \
-         DO UPDATE SET count = excluded.count, sum = excluded.sum";
-    client.batch_execute(digest).await.unwrap();
 }
