@@ -110,8 +110,10 @@ async function main () {
   const pool = new Pool({ connectionString: DATABASE_URL, max: 4 })
   await pool.query(SCHEMA)
 
+  let taken = 0
   let acknowledged = 0
-  http.createServer((_, answer) => answer.end(`consumer_messages_total ${acknowledged}\n`))
+  http.createServer((_, answer) =>
+    answer.end(`consumer_taken_total ${taken}\nconsumer_messages_total ${acknowledged}\n`))
     .listen(Number(PORT), '127.0.0.1')
 
   const connection = await amqp.connect(AMQP_URL)
@@ -138,11 +140,16 @@ async function main () {
     })
   }
   const take = (message) => {
+    taken++
     waiting.push(message)
     if (waiting.length >= BATCH_MESSAGES) flush()
     else timer ??= setTimeout(flush, BATCH_MILLIS)
   }
   for (const queue of QUEUES.split(',')) await channel.consume(queue, take)
+  // What is acknowledged must reach the broker, or it comes again.
+  process.on('SIGTERM', () => {
+    work.then(() => channel.close()).then(() => connection.close()).then(() => process.exit(0))
+  })
   console.log('consumes')
 }
 

@@ -206,6 +206,8 @@ fn arguments(data: &Path, port: u16, durability: Durability) -> Vec<String> {
         ("max_connections", "200"),
         ("shared_buffers", "128MB"),
         ("max_wal_size", "2GB"),
+        // A query over the whole log locks each day and its indexes.
+        ("max_locks_per_transaction", "256"),
         ("timezone", "UTC"),
         ("log_timezone", "UTC"),
         // Ours goes to standard error, whatever a distribution's default says.

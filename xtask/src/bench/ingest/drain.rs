@@ -31,10 +31,19 @@ impl Drained {
         Figure::of(name, "events/s", self.rate())
     }
 
-    /// From looks at the acknowledged messages. The stretch begins with the first
-    /// look that saw any: to start and to connect is not part of it.
-    fn of(looks: &[(Duration, u64)], messages: u64, observations: u64) -> Option<Self> {
-        let (begin, first) = *looks.iter().find(|(_, count)| *count > 0)?;
+    /// From looks at the acknowledged messages. The stretch begins when it took the
+    /// first message, if it tells, else with the first look that saw any
+    /// acknowledged: to start and to connect is not part of it.
+    fn of(
+        begun: Option<Duration>,
+        looks: &[(Duration, u64)],
+        messages: u64,
+        observations: u64,
+    ) -> Option<Self> {
+        let (begin, first) = match begun {
+            Some(begun) => (begun, 0),
+            None => *looks.iter().find(|(_, count)| *count > 0)?,
+        };
         let (end, last) = *looks.iter().find(|(_, count)| *count >= messages)?;
         // All at one look: from the one before it.
         let (begin, first) = if end > begin { (begin, first) } else { (end.saturating_sub(LOOK), 0) };
@@ -53,17 +62,21 @@ pub fn watch(
     interrupt: &Interrupt,
 ) -> Result<Drained, Error> {
     let start = Instant::now();
+    let mut begun = None;
     let mut looks: Vec<(Duration, u64)> = Vec::new();
     let mut progressed = start;
     loop {
         if let Some(text) = http::body(port, "/metrics") {
             let count = acknowledged(&text, result);
+            if begun.is_none() && taken(&text) > 0 {
+                begun = Some(start.elapsed());
+            }
             if looks.last().is_none_or(|(_, last)| *last < count) {
                 looks.push((start.elapsed(), count));
                 progressed = Instant::now();
             }
             if count >= messages
-                && let Some(drained) = Drained::of(&looks, messages, observations)
+                && let Some(drained) = Drained::of(begun, &looks, messages, observations)
             {
                 return Ok(drained);
             }
@@ -74,6 +87,12 @@ pub fn watch(
         }
         interrupt.pause(LOOK)?;
     }
+}
+
+/// Messages that a rival has taken; it may acknowledge hundreds at once.
+fn taken(metrics: &str) -> u64 {
+    let line = metrics.lines().find_map(|line| line.strip_prefix("consumer_taken_total "));
+    line.and_then(|count| count.parse().ok()).unwrap_or_default()
 }
 
 /// Messages acknowledged with a result, in the text format of Prometheus. Others do
@@ -96,7 +115,7 @@ fn acknowledged(metrics: &str, result: &str) -> u64 {
 mod tests {
     use std::time::Duration;
 
-    use super::{Drained, acknowledged};
+    use super::{Drained, acknowledged, taken};
 
     #[test]
     fn acknowledged_messages_are_counted_by_their_result() {
@@ -114,10 +133,13 @@ mod tests {
     fn the_stretch_is_from_the_first_progress_to_the_last() {
         let seconds = Duration::from_secs;
         let looks = [(seconds(1), 0), (seconds(3), 10), (seconds(4), 60), (seconds(5), 110)];
-        let drained = Drained::of(&looks, 110, 1100).unwrap();
+        let drained = Drained::of(None, &looks, 110, 1100).unwrap();
         assert_eq!(drained, Drained { observations: 1000.0, seconds: 2.0 });
         assert_eq!(drained.rate(), 500.0);
-        assert_eq!(Drained::of(&looks[..3], 110, 1100), None);
-        assert!(Drained::of(&looks[3..], 110, 1100).unwrap().rate() > 0.0);
+        assert_eq!(Drained::of(None, &looks[..3], 110, 1100), None);
+        let from_the_start = Drained::of(Some(seconds(1)), &looks[3..], 110, 1100).unwrap();
+        assert_eq!(from_the_start, Drained { observations: 1100.0, seconds: 4.0 });
+        assert_eq!((taken("consumer_taken_total 5\n"), taken("")), (5, 0));
+        assert!(Drained::of(None, &looks[3..], 110, 1100).unwrap().rate() > 0.0);
     }
 }

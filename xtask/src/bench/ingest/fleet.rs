@@ -22,6 +22,8 @@ pub struct Fleet {
     pub program: PathBuf,
     /// URL of the broker. Secret.
     pub amqp: String,
+    /// Before the names of the queues.
+    pub namespace: String,
     pub seed: u64,
     pub nodes: u32,
     /// Of each node.
@@ -99,6 +101,7 @@ impl Fleet {
     fn command(&self) -> Command {
         let mut simulate = Command::new(&self.program);
         simulate.env("ASSETTRACK_AMQP_URL", &self.amqp);
+        simulate.env("ASSETTRACK_QUEUE_NAMESPACE", &self.namespace);
         simulate.args(["simulate", "--output", "json", "--connections", "4"]);
         for (flag, value) in [
             ("--seed", self.seed),

@@ -137,7 +137,16 @@ pub fn measure(
     progress.part("build of the replay", || limit::build(checkout, interrupt))?;
     let session = Session::start(checkout, "bench", given, Durability::Kept, interrupt, progress)?;
     let began = Instant::now();
-    let mut bench = Bench { checkout, session, rival, extent, interrupt, memory: Memory::default() };
+    let mut bench = Bench {
+        checkout,
+        session,
+        rival,
+        extent,
+        interrupt,
+        memory: Memory::default(),
+        namespace: String::new(),
+        namespaces: 0,
+    };
     let mut figures = Vec::new();
     let mut load = vec![
         format!("{} nodes with {} assets each, {} repeats", extent.nodes, extent.assets, extent.repeats),
@@ -186,6 +195,10 @@ struct Bench<'a> {
     extent: Extent,
     interrupt: &'a Interrupt,
     memory: Memory,
+    /// Before the names of the queues in use: what a stretch leaves in its queues is
+    /// not found by the next.
+    namespace: String,
+    namespaces: u32,
 }
 
 /// Peaks in bytes.
@@ -258,12 +271,11 @@ impl Bench<'_> {
     /// Ours and the rival in turns.
     fn rates(&mut self, batch_size: u16) -> Result<Rates, Error> {
         let mut rates = Rates::default();
-        let fleet = self.fleet(batch_size);
         for repeat in 0..self.extent.repeats {
-            let fleet = Fleet { seed: 1 + repeat as u64, ..fleet.clone() };
             let database = self.database("ours")?;
             self.start_processor(&database)?;
             self.declare_queues()?;
+            let fleet = Fleet { seed: 1 + repeat as u64, ..self.fleet(batch_size) };
             let mut events = 0;
             for (place, (mix, _)) in MIXES.iter().enumerate() {
                 let filled = fleet.fill(*mix, self.interrupt)?;
@@ -279,11 +291,14 @@ impl Bench<'_> {
                 database.expect("SELECT count(*) FROM asset WHERE state = 1", filled.active)?;
                 database.expect("SELECT count(*) FROM asset_event", events)?;
             }
+            // It takes a processor to be ready.
+            self.declare_queues()?;
             self.stop(PROCESSOR)?;
+            let fleet = Fleet { namespace: self.namespace.clone(), ..fleet };
             let database = self.database("theirs")?;
             for (place, (mix, _)) in MIXES.iter().enumerate() {
                 let filled = fleet.fill(*mix, self.interrupt)?;
-                self.rival.start(&mut self.session, &database, self.interrupt)?;
+                self.rival.start(&mut self.session, &self.namespace, &database, self.interrupt)?;
                 let drained = self.drain(rival::NAME, *mix, filled)?;
                 rates.theirs[place].push(drained.rate());
                 self.stop(rival::NAME)?;
@@ -303,12 +318,13 @@ impl Bench<'_> {
 
     /// Changes in an inventory of so many assets.
     fn inventory(&mut self, assets: u32) -> Result<Drained, Error> {
+        let database = self.database("ours")?;
+        self.start_processor(&database)?;
+        self.declare_queues()?;
         let mut fleet = self.fleet(500);
         fleet.assets = 1000;
         fleet.nodes = assets / fleet.assets;
         fleet.changes = self.extent.changes / 2;
-        let database = self.database("ours")?;
-        self.start_processor(&database)?;
         self.start_collector(USUAL_WRITERS)?;
         let filled = fleet.fill(Mix::Fresh, self.interrupt)?;
         self.drain(COLLECTOR, Mix::Fresh, filled)?;
@@ -324,9 +340,10 @@ impl Bench<'_> {
 
     /// Listings, with so many of the collector's calls at once.
     fn writers(&mut self, writers: u8) -> Result<Drained, Error> {
-        let fleet = self.fleet(500);
         let database = self.database("ours")?;
         self.start_processor(&database)?;
+        self.declare_queues()?;
+        let fleet = self.fleet(500);
         let filled = fleet.fill(Mix::Fresh, self.interrupt)?;
         self.start_collector(writers)?;
         let drained = self.drain(COLLECTOR, Mix::Fresh, filled)?;
@@ -337,9 +354,10 @@ impl Bench<'_> {
 
     /// From publishing to visible, with this load beside it.
     fn latency(&mut self, rate: f64) -> Result<Vec<Figure>, Error> {
-        let fleet = self.fleet(50);
         let database = self.database("ours")?;
         self.start_processor(&database)?;
+        self.declare_queues()?;
+        let fleet = self.fleet(50);
         self.start_collector(USUAL_WRITERS)?;
         let filled = fleet.fill(Mix::Fresh, self.interrupt)?;
         self.drain(COLLECTOR, Mix::Fresh, filled)?;
@@ -354,6 +372,7 @@ impl Bench<'_> {
         Fleet {
             program: self.binaries().join("assettrack"),
             amqp: self.session.urls.amqp.clone(),
+            namespace: self.namespace.clone(),
             seed: 1,
             nodes: self.extent.nodes,
             assets: self.extent.assets,
@@ -391,13 +410,16 @@ impl Bench<'_> {
         let mut planner = Planner { checkout: self.checkout, instance: &mut self.session.instance, binaries };
         let (_, mut launch) = planner.launch(COLLECTOR, "assettrack-collector")?;
         launch.set("ASSETTRACK_AMQP_URL", &self.session.urls.amqp);
+        launch.set("ASSETTRACK_QUEUE_NAMESPACE", &self.namespace);
         launch.set("ASSETTRACK_PROCESSOR_URL", format!("http://127.0.0.1:{processor}"));
         launch.set("ASSETTRACK_INGEST_CALLS", writers.to_string());
         self.session.instance.start(launch).map(drop)
     }
 
-    /// Queues are declared by a collector.
+    /// New queues, which a collector declares.
     fn declare_queues(&mut self) -> Result<(), Error> {
+        self.namespaces += 1;
+        self.namespace = format!("bench-{}", self.namespaces);
         self.start_collector(USUAL_WRITERS)?;
         let port = self.session.instance.port(&format!("{COLLECTOR}-admin"))?;
         let start = Instant::now();

@@ -20,8 +20,8 @@ use super::database::Database;
 /// Name of its process.
 pub const NAME: &str = "node-consumer";
 const FILES: [&str; 2] = ["package.json", "consumer.js"];
-/// What a collector declares if nobody says otherwise.
-const QUEUES: &str = "assettrack.events.0,assettrack.events.1,assettrack.events.2,assettrack.events.3";
+/// Queues that a collector declares if nobody says otherwise.
+const QUEUES: u8 = 4;
 const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The installed consumer.
@@ -70,6 +70,7 @@ impl Rival {
     pub fn start(
         &self,
         session: &mut Session,
+        namespace: &str,
         database: &Database,
         interrupt: &Interrupt,
     ) -> Result<(), Error> {
@@ -87,7 +88,8 @@ impl Rival {
         };
         launch.set("AMQP_URL", &session.urls.amqp);
         launch.set("DATABASE_URL", database.url());
-        launch.set("QUEUES", QUEUES);
+        let queues = (0..QUEUES).map(|queue| format!("{namespace}.events.{queue}"));
+        launch.set("QUEUES", queues.collect::<Vec<_>>().join(","));
         launch.set("PROTO_DIR", &self.protos);
         launch.set("PORT", port.to_string());
         let mut started = session.instance.start(launch)?;
