@@ -38,6 +38,8 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 /// Time between two counts of the dead letters.
 const COUNT_INTERVAL: Duration = Duration::from_secs(15);
+/// Longer than PostgreSQL lets a statement run.
+const COUNT_DEADLINE: Duration = Duration::from_secs(25);
 /// Connections for what collectors deliver.
 const INGEST_CONNECTIONS: usize = 4;
 /// Connections for what collectors are told: a poll, and a stream that opens.
@@ -192,9 +194,12 @@ async fn count_letters(pool: Pool, metrics: LetterMetrics, shutdown: Cancellatio
         }
         // What is the matter with the database others say.
         let Ok(mut connection) = pool.get().await else { continue };
-        match count_by_reason(&mut connection, &Filter::default()).await {
-            Ok(rows) => metrics.stored(rows.into_iter().map(|row| (row.reason, row.count))),
-            Err(error) => tracing::warn!(%error, "cannot count the dead letters"),
+        let all = Filter::default();
+        let counted = count_by_reason(&mut connection, &all);
+        match tokio::time::timeout(COUNT_DEADLINE, counted).await {
+            Ok(Ok(rows)) => metrics.stored(rows.into_iter().map(|row| (row.reason, row.count))),
+            Ok(Err(error)) => tracing::warn!(%error, "cannot count the dead letters"),
+            Err(_) => drop(Pooled::take(connection)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! DeadLetterService. What it may be asked is in `letters_request`.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use contracts::v1::{
     DeadLetter, DeadLetterCount, DeleteDeadLettersRequest, DeleteDeadLettersResponse, EventBatch,
@@ -25,7 +25,7 @@ use tonic::{Code, Request, Response, Status};
 use super::{Api, convert::timestamp, errors, letters_request, request, task::in_task};
 use crate::{
     ingest::{Progress, Replay, lost_a_race},
-    store::dead_letter::{self, ContentRow, LetterRow, Selection, WholeRow},
+    store::dead_letter::{self, ContentRow, LetterRow, Selection, Walk, WholeRow},
 };
 
 /// Time between two answers of a replay; twice as often as is promised.
@@ -184,34 +184,50 @@ impl DeadLetterService for DeadLetterApi {
     ) -> Result<Response<DeleteDeadLettersResponse>, Status> {
         let request = request.into_inner();
         let selection = letters_request::selection(&request.names, request.filter.as_ref(), request.all)?;
-        let (api, validate_only) = (self.api.clone(), request.validate_only);
-        let deleted_count = in_task(async move {
-            if validate_only {
+        let deleted_count = if request.validate_only {
+            let api = self.api.clone();
+            let counted = in_task(async move {
                 let mut connection = api.connection().await?;
-                let counted = dead_letter::count(&mut connection, &selection).await;
-                return counted.map_err(|error| errors::query(&error));
-            }
-            delete(&api, selection).await
-        });
-        Ok(Response::new(DeleteDeadLettersResponse { deleted_count: deleted_count.await? }))
+                dead_letter::count(&mut connection, &selection).await.map_err(|error| errors::query(&error))
+            });
+            counted.await?
+        } else {
+            delete(&self.api, selection).await?
+        };
+        Ok(Response::new(DeleteDeadLettersResponse { deleted_count }))
     }
 }
 
-/// Deletes letters in chunks, so that no statement takes long.
+/// Deletes letters in chunks, so that no statement takes long. A caller that goes
+/// away ends it after the chunk at hand.
 async fn delete(api: &Api, selection: Selection) -> Result<i64, Status> {
-    let mut connection = api.connection().await?;
-    let walk = dead_letter::begin(&mut connection, selection).await.map_err(|error| errors::query(&error))?;
-    let (mut deleted, mut race) = (0, 0);
+    let own = api.clone();
+    let walk = in_task(async move {
+        let mut connection = own.connection().await?;
+        dead_letter::begin(&mut connection, selection).await.map_err(|error| errors::query(&error))
+    });
+    let walk = Arc::new(walk.await?);
+    let mut deleted = 0;
     loop {
-        match dead_letter::delete_chunk(&mut connection, &walk, DELETE_CHUNK).await {
-            Ok(0) => break,
-            Ok(count) => deleted += i64::try_from(count).unwrap_or(i64::MAX),
-            Err(error) if race < RACES && lost_a_race(&error) => race += 1,
-            Err(error) => return Err(errors::query(&error)),
+        let (own, walk) = (api.clone(), walk.clone());
+        match in_task(async move { delete_chunk(&own, &walk).await }).await? {
+            0 => break,
+            count => deleted += i64::try_from(count).unwrap_or(i64::MAX),
         }
     }
     tracing::info!(deleted, "deleted dead letters");
     Ok(deleted)
+}
+
+async fn delete_chunk(api: &Api, walk: &Walk) -> Result<usize, Status> {
+    let mut connection = api.connection().await?;
+    let mut race = 0;
+    loop {
+        match dead_letter::delete_chunk(&mut connection, walk, DELETE_CHUNK).await {
+            Err(error) if race < RACES && lost_a_race(&error) => race += 1,
+            deleted => return deleted.map_err(|error| errors::query(&error)),
+        }
+    }
 }
 
 /// Replays letters and tells how far it is, until all had their turn, the

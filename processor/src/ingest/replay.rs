@@ -13,11 +13,14 @@ use kit::{
     shutdown::CancellationToken,
 };
 use prost::Message as _;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 use uuid::Uuid;
 
 use super::{
-    Ingest, IngestError, RACES,
+    Ingest, IngestError, LONGEST_COMMIT, RACES,
     check::{Content, Message, check},
     commit, is_refused_data, lost_a_race,
 };
@@ -112,11 +115,15 @@ impl Replay {
         stop: &CancellationToken,
     ) -> Result<(), IngestError> {
         let mut decoder = Decoder::new(&self.contract);
-        let mut walk = begin(&mut *self.connection().await?, selection).await?;
+        let mut connection = self.connection().await?;
+        let begun = timeout(LONGEST_COMMIT, begin(&mut connection, selection)).await;
+        let mut walk = begun.map_err(|_| silent(connection))??;
         progress.send_modify(|progress| progress.total = walk.total);
         let mut pace = Pace::new(per_second);
         loop {
-            let chunk = next_chunk(&mut *self.connection().await?, &mut walk, CHUNK).await?;
+            let mut connection = self.connection().await?;
+            let chunk = timeout(LONGEST_COMMIT, next_chunk(&mut connection, &mut walk, CHUNK)).await;
+            let chunk = chunk.map_err(|_| silent(connection))??;
             if chunk.is_empty() {
                 break;
             }
@@ -151,11 +158,23 @@ impl Replay {
         })
     }
 
-    /// One letter, in a transaction that is tried again if it lost a race.
     async fn turn(&self, uid: Uuid, decoder: &mut Decoder) -> Result<Turn, IngestError> {
         let mut connection = self.connection().await?;
+        let turn = timeout(LONGEST_COMMIT, self.turn_on(&mut connection, uid, decoder)).await;
+        let turn = turn.map_err(|_| silent(connection))??;
+        self.count(turn);
+        Ok(turn)
+    }
+
+    /// One letter, in a transaction that is tried again if it lost a race.
+    async fn turn_on(
+        &self,
+        connection: &mut Pooled,
+        uid: Uuid,
+        decoder: &mut Decoder,
+    ) -> Result<Turn, QueryError> {
         let mut race = 0;
-        let turn = loop {
+        loop {
             let turn = connection
                 .transaction(async |connection| self.turn_in_txn(connection, uid, decoder).await)
                 .await;
@@ -165,9 +184,12 @@ impl Replay {
                     tracing::warn!(race, %error, letter = %uid, "replay lost a race, trying again");
                     tokio::time::sleep(Duration::from_millis(rand::random_range(5..50) << race)).await;
                 }
-                turn => break turn?,
+                turn => return turn,
             }
-        };
+        }
+    }
+
+    fn count(&self, turn: Turn) {
         let metrics = &self.ingest.metrics;
         match turn {
             Turn::Committed { events } => {
@@ -182,7 +204,6 @@ impl Replay {
             Turn::StillDead => metrics.letters.replayed("STILL_DEAD"),
             Turn::Gone => metrics.letters.replayed("GONE"),
         }
-        Ok(turn)
     }
 
     async fn turn_in_txn(
@@ -239,6 +260,12 @@ impl Replay {
             _ => Turn::Committed { events: outcome.events },
         })
     }
+}
+
+/// The database does not answer on a connection: nobody is to have it again.
+fn silent(connection: Pooled) -> IngestError {
+    drop(Pooled::take(connection));
+    IngestError::Silent
 }
 
 /// Reads letters by the rules that collectors go by.
