@@ -157,6 +157,24 @@ async fn a_snapshot_retires_what_it_does_not_list_once_it_is_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_gone_is_found_by_what_it_was_when_it_was_last_there() {
+    let running = Running::start().await;
+    let agent = Agent::new();
+    running.deliver(vec![agent.batch(1, vec![package(Present, "known", "1")])]).await;
+    // Changed and gone in one call; new and gone in one call.
+    let both = vec![package(Present, "known", "2"), package(Present, "brief", "3")];
+    let gone = vec![package(Absent, "known", ""), package(Absent, "brief", "")];
+    running.deliver(vec![agent.batch(2, both), agent.batch(3, gone)]).await;
+    for (version, name) in [("2", "known"), ("3", "brief")] {
+        let found = running.list(&format!("state=REMOVED details.package.version=\"{version}\"")).await;
+        let names: Vec<&str> = found.iter().map(|asset| asset.display_name.as_str()).collect();
+        assert_eq!(names, [name], "by version {version}");
+    }
+    assert_eq!(running.list("details.package.version=\"1\"").await.len(), 0);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_stream_that_heartbeats_name_is_the_current_one() {
     let running = Running::start().await;
     let live = Agent::new();

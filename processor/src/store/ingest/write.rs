@@ -1,7 +1,7 @@
 //! What a fold comes to, in one statement: the log, the current state, what the
 //! streams have received, the digests.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use contracts::v1::EventType;
 use diesel::QueryResult;
@@ -37,10 +37,10 @@ pub async fn write_in_txn(
 
 /// The statement of [`write_in_txn`]; none if there is nothing to write.
 pub fn statement(folded: &Folded, received: &[Place]) -> Option<Sql> {
-    let (saved, refreshed) = assets_by_row(folded);
+    let Rows { saved, refreshed, altered } = assets_by_row(folded);
     let mut parts: Vec<Sql> = Vec::new();
     if !folded.log.is_empty() {
-        parts.push(rows(&folded.log, &saved));
+        parts.push(rows(&folded.log, &saved, &altered));
         parts.push(Sql::new(APPENDED));
         parts.push(Sql::new(SAVED));
     }
@@ -66,17 +66,26 @@ pub fn statement(folded: &Folded, received: &[Place]) -> Option<Sql> {
     Some(statement.text(" SELECT"))
 }
 
-/// Each asset that is written has a row in the log that says the same, so that
-/// its contents travel once; or else only its versions are newer. Answers the
-/// former by the index of the row.
-fn assets_by_row(folded: &Folded) -> (HashMap<usize, &Known>, Vec<&Known>) {
-    let newest: HashMap<Uuid, usize> = folded
-        .log
-        .iter()
-        .enumerate()
-        .filter(|(_, row)| row.revision.is_some())
-        .map(|(index, row)| (row.after.asset, index))
-        .collect();
+/// Assets that are written, told apart.
+struct Rows<'a> {
+    /// Each has a row in the log that says the same, so that its contents travel
+    /// once. By the index of the row.
+    saved: HashMap<usize, &'a Known>,
+    /// Only their versions are newer.
+    refreshed: Vec<&'a Known>,
+    /// Assets of several revisions in this log: the last one's contents may be news
+    /// of an earlier one.
+    altered: HashSet<Uuid>,
+}
+
+fn assets_by_row(folded: &Folded) -> Rows<'_> {
+    let mut newest: HashMap<Uuid, usize> = HashMap::with_capacity(folded.log.len());
+    let mut altered = HashSet::new();
+    for (index, row) in folded.log.iter().enumerate().filter(|(_, row)| row.revision.is_some()) {
+        if newest.insert(row.after.asset, index).is_some() {
+            altered.insert(row.after.asset);
+        }
+    }
     let mut saved = HashMap::with_capacity(folded.assets.len());
     let mut refreshed = Vec::new();
     for asset in &folded.assets {
@@ -87,19 +96,20 @@ fn assets_by_row(folded: &Folded) -> (HashMap<usize, &Known>, Vec<&Known>) {
             None => refreshed.push(asset),
         }
     }
-    (saved, refreshed)
+    Rows { saved, refreshed, altered }
 }
 
 /// The columns of the log, and those of assets where `saved`.
-fn rows(log: &[Logged], saved: &HashMap<usize, &Known>) -> Sql {
+fn rows(log: &[Logged], saved: &HashMap<usize, &Known>, altered: &HashSet<Uuid>) -> Sql {
     // An array of arrays must be even; the paths travel joined.
     let changed = log.iter().map(|row| row.changed_fields.join("\n")).collect();
     // The asset of a row; of one that is not written, what nobody reads.
     let assets: Vec<&Known> =
         log.iter().enumerate().map(|(index, row)| saved.get(&index).copied().unwrap_or(&row.after)).collect();
     let attributes = log.iter().enumerate().map(|(index, row)| {
-        // What is gone stays searchable as it was.
-        let written = saved.contains_key(&index) && row.event_type != EventType::Removed;
+        // What is gone stays searchable as it was when it was last there.
+        let same = row.event_type == EventType::Removed && !altered.contains(&row.after.asset);
+        let written = saved.contains_key(&index) && !same;
         searchable_details(row.after.details.as_deref().filter(|_| written))
     });
     Sql::new("row AS MATERIALIZED (SELECT * FROM unnest(")
