@@ -159,9 +159,11 @@ mod tests {
         let process = ProcessId::of(child.id()).unwrap();
         // Until the shell has set its trap, the signal would end it.
         let ignores = || {
-            std::fs::read_to_string(format!("/proc/{}/status", child.id())).is_ok_and(|status| {
-                status.lines().any(|line| line.starts_with("SigIgn:") && line.ends_with("4000"))
-            })
+            let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+            let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or_default();
+            // Others may be ignored from the start, as under nohup(1).
+            let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap_or_default();
+            ignored & 1 << (Signal::SIGTERM as u32 - 1) != 0
         };
         while !ignores() {
             std::thread::yield_now();
