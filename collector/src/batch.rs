@@ -31,7 +31,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { events: 500, wait: Duration::from_millis(50) }
+        Self { events: 1000, wait: Duration::from_millis(50) }
     }
 }
 
@@ -169,9 +169,9 @@ mod tests {
             (1, 1, start, true, false, true),
             (1, 1, soon, false, false, false),
             (1, 1, late, false, false, true),
-            (1, 499, soon, false, false, false),
-            (1, 500, start, false, true, true),
-            (10, 50, start, false, true, true),
+            (2, 499, soon, false, false, false),
+            (2, 500, start, false, true, true),
+            (20, 50, start, false, true, true),
             (999, 0, soon, false, false, false),
             (1000, 0, start, false, true, true),
         ];

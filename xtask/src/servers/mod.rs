@@ -29,6 +29,9 @@ pub enum Durability {
     Kept,
     /// Data of a test run, wiped before and after.
     Thrown,
+    /// Data that is kept as safe as somebody's, on a server with memory as one that
+    /// does nothing else has: what is measured is not its cache.
+    Measured,
 }
 
 /// Which servers to start and which are given.

@@ -204,7 +204,7 @@ fn arguments(data: &Path, port: u16, durability: Durability) -> Vec<String> {
         ("listen_addresses", "127.0.0.1"),
         ("unix_socket_directories", ""),
         ("max_connections", "200"),
-        ("shared_buffers", "128MB"),
+        ("shared_buffers", if durability == Durability::Measured { "2GB" } else { "128MB" }),
         ("max_wal_size", "2GB"),
         // A query over the whole log locks each day and its indexes.
         ("max_locks_per_transaction", "256"),

@@ -135,7 +135,7 @@ pub fn measure(
     let packages = ["assettrack-collector", "assettrack-processor", "assettrack-cli"];
     progress.part("build as shipped", || build::release(checkout, &packages, interrupt))?;
     progress.part("build of the replay", || limit::build(checkout, interrupt))?;
-    let session = Session::start(checkout, "bench", given, Durability::Kept, interrupt, progress)?;
+    let session = Session::start(checkout, "bench", given, Durability::Measured, interrupt, progress)?;
     let began = Instant::now();
     let mut bench = Bench {
         checkout,
@@ -150,7 +150,7 @@ pub fn measure(
     let mut figures = Vec::new();
     let mut load = vec![
         format!("{} nodes with {} assets each, {} repeats", extent.nodes, extent.assets, extent.repeats),
-        "PostgreSQL with fsync and synchronous_commit, shared_buffers 128 MB, for all".to_owned(),
+        "PostgreSQL with fsync and synchronous_commit, shared_buffers 2 GB, for all".to_owned(),
         format!("replayed SQL: the faster of {:?} clients, repeat by repeat", limit::CLIENTS),
     ];
     let mut peak = f64::INFINITY;
