@@ -38,10 +38,6 @@ use processor::{
 use prost::Message;
 use uuid::Uuid;
 
-/// That of the processor.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Replays files of length-delimited `EventBatch`es (`assettrack simulate
 /// --record`), one after another, into a database of its own. Prints a line of
 /// JSON a file: events and seconds.

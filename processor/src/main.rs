@@ -3,11 +3,6 @@
 use kit::settings::{self, EXIT_USAGE};
 use processor::{Error, config::Config};
 
-/// A third of the processor's time went into the system's allocator: its work is
-/// thousands of small texts a call, made on one thread and dropped on another.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[tokio::main]
 async fn main() {
     let config: Config = settings::parse();
