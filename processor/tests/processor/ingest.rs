@@ -157,6 +157,28 @@ async fn a_snapshot_retires_what_it_does_not_list_once_it_is_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_arrives_after_a_later_snapshot_that_did_not_list_it_is_retired() {
+    let running = Running::start().await;
+    let agent = Agent::new();
+    let whole = |sequence| snapshot(agent.batch(sequence, vec![package(Listed, "kept", "1")]), sequence);
+    running.deliver(vec![agent.batch(1, vec![package(Present, "kept", "1")])]).await;
+    // Twice, so that a newer one takes the place of the first.
+    running.deliver(vec![whole(4)]).await;
+    running.deliver(vec![whole(5)]).await;
+    for (sequence, name) in [(3, "late"), (2, "later")] {
+        running.deliver(vec![agent.batch(sequence, vec![package(Present, name, "1")])]).await;
+        let gone = running.list(&format!("display_name=\"{name}\" state=REMOVED")).await;
+        assert_eq!(gone.len(), 1, "{name}");
+    }
+    // Nothing is missing any more: what comes now is newer.
+    running.deliver(vec![agent.batch(6, vec![package(Present, "late", "2")])]).await;
+    let names: Vec<String> =
+        running.list("state=ACTIVE").await.into_iter().map(|asset| asset.display_name).collect();
+    assert_eq!(names, ["kept", "late"]);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_gone_is_found_by_what_it_was_when_it_was_last_there() {
     let running = Running::start().await;
     let agent = Agent::new();

@@ -36,8 +36,10 @@ pub struct CompleteSnapshot {
     pub has_gap: bool,
 }
 
-/// Notes snapshots, then takes those of these nodes off the list that are
-/// complete.
+/// Notes snapshots, then answers those of these nodes that are complete. One stays
+/// on the list, and is answered again, while batches before it are on their way:
+/// what they tell of is older than the snapshot, and gone if that did not list it.
+/// A newer one of its kind takes its place.
 ///
 /// # Errors
 /// A statement fails.
@@ -62,17 +64,22 @@ pub async fn complete_snapshots_in_txn(
         execute(connection, insert).await?;
     }
     let complete = Sql::new(
-        "DELETE FROM pending_snapshot AS snapshot USING node_stream \
-         WHERE node_stream.node_uid = snapshot.node_uid AND node_stream.stream = snapshot.stream \
-         AND node_stream.received @> int8range(first_sequence, last_sequence, '[]') \
-         AND snapshot.node_uid = ANY(",
+        "WITH whole AS (SELECT node_uid, stream, kind, first_sequence, last_sequence, \
+         node_stream.received @> int8range(1, last_sequence, '[]') AS settled, \
+         EXISTS (SELECT FROM waived_sequence AS waived WHERE waived.node_uid = snapshot.node_uid \
+         AND waived.stream = snapshot.stream \
+         AND waived.sequence BETWEEN first_sequence AND last_sequence) AS has_gap \
+         FROM pending_snapshot AS snapshot JOIN node_stream USING (node_uid, stream) \
+         WHERE node_stream.received @> int8range(first_sequence, last_sequence, '[]') AND node_uid = ANY(",
     )
     .bind(Bind::Uuids(nodes.to_vec()))
     .text(
-        ") RETURNING snapshot.node_uid, snapshot.stream, kind, first_sequence, last_sequence, \
-         EXISTS (SELECT FROM waived_sequence AS waived WHERE waived.node_uid = snapshot.node_uid \
-         AND waived.stream = snapshot.stream \
-         AND waived.sequence BETWEEN first_sequence AND last_sequence) AS has_gap",
+        ")), settled AS (DELETE FROM pending_snapshot AS old USING whole \
+         WHERE (old.node_uid, old.stream, old.kind) = (whole.node_uid, whole.stream, whole.kind) \
+         AND (old.last_sequence = whole.last_sequence AND (whole.settled OR whole.has_gap) \
+         OR old.last_sequence < whole.last_sequence AND NOT whole.has_gap)) \
+         SELECT node_uid, stream, kind, first_sequence, last_sequence, has_gap FROM whole \
+         ORDER BY node_uid, kind, last_sequence",
     );
     load(connection, complete).await
 }
