@@ -83,7 +83,9 @@ impl Decoder {
         // does not make the processor refuse the request.
         self.request.clear();
         wire::request_of_batch(&mut self.request, &envelope.message_id, queue, plain);
-        let decoded = IngestEventsRequest::decode(self.request.as_slice()).map_err(undecodable)?;
+        let decoded = IngestEventsRequest::decode(self.request.as_slice())
+            // Who reads it knows of no request, unless that alone is at fault.
+            .map_err(|error| undecodable(EventBatch::decode(plain).err().unwrap_or(error)))?;
         let content = decoded.messages.into_iter().next().and_then(|message| message.content);
         let Some(Content::Batch(mut batch)) = content else {
             unreachable!("a request of one batch was encoded")
