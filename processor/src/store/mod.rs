@@ -16,6 +16,7 @@ pub mod overview;
 pub mod pool;
 pub mod retire;
 pub mod scrub;
+pub mod shared;
 pub mod signing_key;
 pub mod sql;
 pub mod upkeep;
