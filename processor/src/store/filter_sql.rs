@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::sql::{Bind, Sql};
-use crate::domain::filter::{Field, FieldType, Literal, Operator, Predicate};
+use crate::domain::filter::{Field, FieldType, Literal, Operator, Pattern, Predicate};
 
 /// Where the fields of a resource are.
 pub struct Columns {
@@ -15,6 +15,9 @@ pub struct Columns {
     pub texts: &'static [&'static str],
 }
 
+/// By the database's letters: with the order "C" only ASCII has cases.
+const ANY_CASE: &str = " COLLATE \"default\" ILIKE ";
+
 /// SQL of a predicate.
 pub fn compile(predicate: &Predicate, columns: &Columns) -> Sql {
     match predicate {
@@ -23,11 +26,11 @@ pub fn compile(predicate: &Predicate, columns: &Columns) -> Sql {
         // Unknown counts as not holding, so that NOT turns it into holding.
         Predicate::Not(inner) => Sql::new("NOT coalesce(").then(compile(inner, columns)).text(", false)"),
         Predicate::Text(word) => {
-            let pattern = if word.contains('*') { like(word) } else { format!("%{}%", like(word)) };
+            let pattern = wide(word);
             let mut sql = Sql::new("(");
             for (index, text) in columns.texts.iter().enumerate() {
                 let or = if index > 0 { " OR " } else { "" };
-                sql = sql.text(format!("{or}{text} ILIKE ")).bind(Bind::Text(pattern.clone()));
+                sql = sql.text(format!("{or}{text}{ANY_CASE}")).bind(Bind::Text(pattern.clone()));
             }
             sql.text(")")
         }
@@ -88,10 +91,7 @@ fn compare_json(json: &str, field: &Field, operator: Operator, value: &Literal) 
             FieldType::Bool => text().text("::boolean"),
             _ => text(),
         };
-        let compared = compare_column(typed, operator, value);
-        // What is absent differs from every value.
-        let absent = if operator == Operator::NotEqual { ", true)" } else { ", false)" };
-        return Sql::new("coalesce(").then(compared).text(absent);
+        return absent_differs(compare_column(typed, operator, value), operator);
     }
     match (field.field_type, value) {
         (FieldType::Map, Literal::Text(key)) => at().text(" ? ").bind(Bind::Text(key.clone())),
@@ -99,17 +99,19 @@ fn compare_json(json: &str, field: &Field, operator: Operator, value: &Literal) 
             Sql::new("EXISTS (SELECT FROM jsonb_array_elements_text(")
                 .then(at())
                 .text(") AS item WHERE item LIKE ")
-                .bind(Bind::Text(like(item)))
+                .bind(Bind::Text(Pattern::new(item).like()))
                 .text(")")
         }
-        (FieldType::MapValue, _) => compare_column(text(), operator, value),
+        (FieldType::MapValue, _) => absent_differs(compare_column(text(), operator, value), operator),
         (FieldType::Number, _) => {
             compare_column(Sql::new("coalesce(").then(text()).text("::numeric, 0)"), operator, value)
         }
         (FieldType::Bool, _) => {
             compare_column(Sql::new("coalesce(").then(text()).text("::boolean, false)"), operator, value)
         }
-        (FieldType::Time, _) => compare_column(text().text("::timestamptz"), operator, value),
+        (FieldType::Time, _) => {
+            absent_differs(compare_column(text().text("::timestamptz"), operator, value), operator)
+        }
         (FieldType::Enum, Literal::Enum(0, _)) => {
             let is = if operator == Operator::NotEqual { " IS NOT NULL" } else { " IS NULL" };
             text().text(is)
@@ -120,6 +122,12 @@ fn compare_json(json: &str, field: &Field, operator: Operator, value: &Literal) 
         }
         _ => compare_column(Sql::new("coalesce(").then(text()).text(", '')"), operator, value),
     }
+}
+
+/// What is absent differs from every value.
+fn absent_differs(compared: Sql, operator: Operator) -> Sql {
+    let absent = if operator == Operator::NotEqual { ", true)" } else { ", false)" };
+    Sql::new("coalesce(").then(compared).text(absent)
 }
 
 /// A field with a column of its own. As in the JSON fields, a default value
@@ -168,54 +176,26 @@ fn time_bind(time: DateTime<Utc>) -> Bind {
 }
 
 fn compare_text(column: Sql, operator: Operator, symbol: &str, text: &str) -> Sql {
-    let wild = has_wildcard(text);
+    let pattern = Pattern::new(text);
     match operator {
-        // `:` finds text anywhere, whatever its case; with `*` the whole must fit.
-        Operator::Has if wild => column.text(" ILIKE ").bind(Bind::Text(like(text))),
-        Operator::Has => column.text(" ILIKE ").bind(Bind::Text(format!("%{}%", like(text)))),
-        Operator::Equal if wild => column.text(" LIKE ").bind(Bind::Text(like(text))),
-        Operator::NotEqual if wild => column.text(" NOT LIKE ").bind(Bind::Text(like(text))),
-        _ => column.text(symbol).bind(Bind::Text(text.replace("\\*", "*"))),
+        Operator::Has => column.text(ANY_CASE).bind(Bind::Text(wide(text))),
+        Operator::Equal if pattern.is_wild() => column.text(" LIKE ").bind(Bind::Text(pattern.like())),
+        Operator::NotEqual if pattern.is_wild() => column.text(" NOT LIKE ").bind(Bind::Text(pattern.like())),
+        Operator::Equal | Operator::NotEqual => column.text(symbol).bind(Bind::Text(pattern.text())),
+        // By the characters' numbers, whatever the order of the database is.
+        _ => column.text(" COLLATE \"C\"").text(symbol).bind(Bind::Text(pattern.text())),
     }
 }
 
-fn has_wildcard(text: &str) -> bool {
-    text.replace("\\*", "").contains('*')
-}
-
-/// A LIKE pattern: `*` is any text, `\*` an asterisk, everything else itself.
-fn like(text: &str) -> String {
-    let mut pattern = String::with_capacity(text.len());
-    let mut characters = text.chars().peekable();
-    while let Some(character) = characters.next() {
-        match character {
-            '\\' if characters.peek() == Some(&'*') => {
-                characters.next();
-                pattern.push('*');
-            }
-            '*' => pattern.push('%'),
-            '%' | '_' | '\\' => {
-                pattern.push('\\');
-                pattern.push(character);
-            }
-            other => pattern.push(other),
-        }
-    }
-    pattern
+/// Found anywhere, whatever its case; with `*` the whole must fit.
+fn wide(text: &str) -> String {
+    let pattern = Pattern::new(text);
+    if pattern.is_wild() { pattern.like() } else { pattern.anywhere().like() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn patterns_take_nothing_but_the_asterisk_specially() {
-        for (text, pattern) in
-            [("3.0*", "3.0%"), ("50%_", "50\\%\\_"), ("a\\*b", "a*b"), ("c:\\x", "c:\\\\x"), ("", "")]
-        {
-            assert_eq!(like(text), pattern, "{text}");
-        }
-    }
 
     #[test]
     fn values_only_travel_as_binds() {

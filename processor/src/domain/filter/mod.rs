@@ -1,10 +1,15 @@
 //! AIP-160 filters: text → syntax tree → predicate with checked fields and
-//! typed values. `store::filter_sql` makes SQL of a predicate.
+//! typed values. `store::filter_sql` makes SQL of a predicate; `Predicate::matches`
+//! says the same of a resource in memory.
 
+mod evaluate;
 mod parse;
+mod pattern;
 mod resolve;
 
+pub use evaluate::{Subject, Value};
 pub use parse::{MAX_BYTES, MAX_TERMS};
+pub use pattern::Pattern;
 pub use resolve::{Field, FieldType, Literal, Predicate, Schema};
 
 /// A filter that is refused.
