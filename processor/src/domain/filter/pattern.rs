@@ -18,6 +18,8 @@ impl Pattern {
                     characters.next();
                     parts.last_mut().map(|part| part.push('*')).unwrap_or_default();
                 }
+                // Any text twice is any text.
+                '*' if parts.len() > 1 && parts.last().is_some_and(Vec::is_empty) => {}
                 '*' => parts.push(Vec::new()),
                 other => parts.last_mut().map(|part| part.push(other)).unwrap_or_default(),
             }
@@ -38,8 +40,12 @@ impl Pattern {
     /// The same with any text around it.
     #[must_use]
     pub fn anywhere(mut self) -> Self {
-        self.parts.insert(0, Vec::new());
-        self.parts.push(Vec::new());
+        if self.parts.first().is_some_and(|first| !first.is_empty()) {
+            self.parts.insert(0, Vec::new());
+        }
+        if self.parts.len() < 2 || self.parts.last().is_some_and(|last| !last.is_empty()) {
+            self.parts.push(Vec::new());
+        }
         self
     }
 
@@ -47,7 +53,7 @@ impl Pattern {
     pub fn like(&self) -> String {
         let mut pattern = String::new();
         for (index, part) in self.parts.iter().enumerate() {
-            if index > 0 && !pattern.ends_with('%') || index > 0 && pattern.ends_with("\\%") {
+            if index > 0 {
                 pattern.push('%');
             }
             for character in part {
