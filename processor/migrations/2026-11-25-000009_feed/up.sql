@@ -3,11 +3,13 @@
 -- Where a row stands in the feed, with `id` behind it: below the xmin of a
 -- snapshot all rows are there. Not simply the transaction's own number: that may
 -- be drawn before a lock is waited for, and so be lower than that of who held the
--- lock. The snapshot of a statement that comes after the lock knows the holder as
--- completed, so that the rows of one asset stand in the order of their revisions.
--- The default is not volatile: rows that are there get one value, unwritten.
-ALTER TABLE asset_event ADD COLUMN feed_xid xid8 NOT NULL
-    DEFAULT greatest(pg_current_xact_id(), pg_snapshot_xmax(pg_current_snapshot()));
+-- lock. But the snapshot of a statement that comes after the lock knows the holder
+-- as ended, so the highest number that has ended by then is taken if it is higher,
+-- and the rows of one asset stand in the order of their revisions. The default is
+-- not volatile: rows that are there get one value, unwritten. The functions of
+-- these names are those that answer a bigint, which can be reckoned with.
+ALTER TABLE asset_event ADD COLUMN feed_xid bigint NOT NULL
+    DEFAULT greatest(txid_current(), txid_snapshot_xmax(txid_current_snapshot()) - 1);
 CREATE INDEX asset_event_by_feed ON asset_event (feed_xid, id);
 
 -- What of the log can be followed. One row.
@@ -20,7 +22,7 @@ CREATE TABLE feed (
     -- When that was found; NULL if never.
     begin_time timestamptz,
     -- Highest place, and newest time, of what retention dropped; NULL: nothing.
-    dropped_xid xid8,
+    dropped_xid bigint,
     dropped_time timestamptz
 );
 INSERT INTO feed (system_identifier) SELECT system_identifier FROM pg_control_system();
@@ -28,7 +30,7 @@ INSERT INTO feed (system_identifier) SELECT system_identifier FROM pg_control_sy
 -- Notes that rows of a partition, those older than `before`, will be dropped.
 CREATE FUNCTION note_feed_drop(name text, before timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    newest_xid xid8;
+    newest_xid bigint;
     newest_time timestamptz;
 BEGIN
     EXECUTE format(

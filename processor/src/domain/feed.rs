@@ -43,7 +43,7 @@ impl Place {
 pub struct Edge {
     /// Lowest number of a transaction that runs.
     pub xid: i64,
-    /// A number above all that have ended.
+    /// The number above the highest that has ended.
     pub ended: i64,
     /// The database's clock.
     pub now: DateTime<Utc>,
@@ -60,6 +60,11 @@ pub struct Edge {
 }
 
 impl Edge {
+    /// The place before which all is that had ended by then, settled or not.
+    pub fn all(&self) -> Place {
+        Place { xid: self.ended, id: 0, since: None }
+    }
+
     /// The place that everything settled is before.
     pub fn place(&self, since: Option<DateTime<Utc>>) -> Place {
         Place { xid: self.xid, id: 0, since }
@@ -84,7 +89,7 @@ impl Edge {
 ///
 /// A row that was written before an edge, by a transaction that had not ended at
 /// it, is not bounded by that edge; all others that were written before it have
-/// numbers up to its `ended`. So once the feed is settled above that, what is
+/// numbers below its `ended`. So once the feed is settled above that, what is
 /// left was written after it, or by a transaction that ran at it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Since {

@@ -22,7 +22,7 @@ const TAILER_COMES: Duration = Duration::from_millis(50);
 pub enum Step {
     /// Rows, of which those up to the place are told already.
     Page(Arc<Page>, Place),
-    /// All that was settled at the beginning is told.
+    /// All that was recorded at the beginning is told.
     Synced,
     /// Nothing, until the given time.
     Nothing,
@@ -76,9 +76,9 @@ impl Follower {
         self.place
     }
 
-    /// Tells when all before an edge is told.
+    /// Tells when all is told that had ended at an edge.
     pub fn sync_at(&mut self, edge: &Edge) {
-        self.synced_at = Some(edge.place(None));
+        self.synced_at = Some(edge.all());
     }
 
     /// What comes next, at `until` at the latest. Waits are given up when `gone`

@@ -48,11 +48,11 @@ struct EdgeRow {
 /// The query fails; also on a standby, which does not know its place.
 pub async fn edge(connection: &mut AsyncPgConnection) -> QueryResult<Edge> {
     // The timeline is the first part of the name of the log that is written.
-    let query = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xid, \
-         pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS ended, clock_timestamp() AS now, \
+    let query = "SELECT txid_snapshot_xmin(txid_current_snapshot()) AS xid, \
+         txid_snapshot_xmax(txid_current_snapshot()) AS ended, clock_timestamp() AS now, \
          (SELECT system_identifier FROM pg_control_system()) || '/' || \
          left(pg_walfile_name(pg_current_wal_lsn()), 8) AS cluster, \
-         after_id, begin_time, dropped_xid::text::bigint AS dropped_xid, dropped_time FROM feed";
+         after_id, begin_time, dropped_xid, dropped_time FROM feed";
     let row: Option<EdgeRow> = load(connection, Sql::new(query)).await?.pop();
     let row = row.ok_or(diesel::result::Error::NotFound)?;
     Ok(Edge {
@@ -262,16 +262,16 @@ pub async fn page(
 ) -> QueryResult<Vec<Change>> {
     let earliest = from.map_or(place.earliest(), |from| from.max(place.earliest()));
     let query = Sql::new(format!(
-        "SELECT event.feed_xid::text::bigint AS xid, {LOGGED}, node.display_name AS node_display_name, \
+        "SELECT event.feed_xid AS xid, {LOGGED}, node.display_name AS node_display_name, \
          node.heartbeat_time, asset.create_time, asset.first_seen_time, asset.remove_time, \
-         asset.delete_time FROM (SELECT * FROM asset_event WHERE (feed_xid, id) > (("
+         asset.delete_time FROM (SELECT * FROM asset_event WHERE (feed_xid, id) > ("
     ))
-    .bind(Bind::Text(place.xid.to_string()))
-    .text(")::xid8, ")
+    .bind(Bind::BigInt(place.xid))
+    .text(", ")
     .bind(Bind::BigInt(place.id))
-    .text(") AND feed_xid < (")
-    .bind(Bind::Text(edge.xid.to_string()))
-    .text(")::xid8 AND id > ")
+    .text(") AND feed_xid < ")
+    .bind(Bind::BigInt(edge.xid))
+    .text(" AND id > ")
     .bind(Bind::BigInt(edge.after_id))
     .text(" AND record_time >= ")
     .bind(Bind::Time(Some(earliest)))
@@ -467,10 +467,10 @@ pub async fn lag(
 ) -> QueryResult<Lag> {
     let query = Sql::new(
         "SELECT count(*) AS rows, min(record_time) AS oldest FROM (SELECT record_time FROM asset_event \
-         WHERE feed_xid >= (",
+         WHERE feed_xid >= ",
     )
-    .bind(Bind::Text(edge.xid.to_string()))
-    .text(")::xid8 AND id > ")
+    .bind(Bind::BigInt(edge.xid))
+    .text(" AND id > ")
     .bind(Bind::BigInt(edge.after_id))
     .text(" AND record_time >= ")
     .bind(Bind::Time(Some(edge.place(since).earliest())))

@@ -17,3 +17,4 @@ mod retention;
 mod running;
 mod scrub;
 mod waived;
+mod watch;
