@@ -36,7 +36,10 @@ pub const COLUMNS: Columns = Columns {
         ("delete_time", "asset.delete_time"),
     ],
     json: Some("asset.attributes"),
-    texts: &["asset.display_name", "asset.natural_key", "node.display_name"],
+    managed: Some("asset.managed_attributes"),
+    texts: &["asset.display_name", "asset.natural_key"],
+    lines: Some("(asset.display_name || E'\\n' || asset.natural_key)"),
+    node: "asset.node_uid",
 };
 const LAST_SEEN: &str = "(CASE asset.state WHEN 1 THEN greatest(node.heartbeat_time, asset.first_seen_time) \
      ELSE asset.remove_time END)";

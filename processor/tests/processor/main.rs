@@ -8,6 +8,7 @@ mod completeness;
 mod dead_letters;
 mod delivery;
 mod events;
+mod filters;
 mod history;
 mod images;
 mod ingest;

@@ -3,11 +3,11 @@
 
 use std::cmp::Ordering;
 
-use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use super::{Field, FieldType, Literal, Operator, Pattern, Predicate};
+use super::{Decimal, Field, FieldType, Literal, Operator, Pattern, Predicate};
 
 /// What a predicate is asked about.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +69,9 @@ fn compare(field: &Field, operator: Operator, value: &Literal, subject: &Subject
             in_list: None,
             ..*field
         };
+        if *value == Literal::Present && inner.path.is_empty() {
+            return at(&subject.attributes, &field.path).is_some();
+        }
         // `:` asks for an item with exactly this value.
         let operator = if operator == Operator::Has { Operator::Equal } else { operator };
         let items = at(&subject.attributes, &field.path[..list]).and_then(Json::as_array);
@@ -96,7 +99,9 @@ fn compare_column(found: &Value, field_type: FieldType, operator: Operator, valu
         // What is absent differs from every value.
         (Value::Absent, _) => operator == Operator::NotEqual,
         (Value::Text(text), Literal::Text(wanted)) => compare_text(text, operator, wanted),
-        (Value::Number(number), Literal::Number(wanted)) => holds(number.cmp(wanted), operator),
+        (Value::Number(number), Literal::Number(wanted)) => {
+            holds(Decimal::from(*number).cmp(wanted), operator)
+        }
         (Value::Number(number), Literal::Enum(wanted, _)) => holds(number.cmp(&i64::from(*wanted)), operator),
         (Value::Time(time), Literal::Time(wanted)) => holds(time.cmp(wanted), operator),
         (Value::Uuid(uid), Literal::Uuid(wanted)) => holds(uid.cmp(wanted), operator),
@@ -112,11 +117,8 @@ fn compare_json(json: &Json, field: &Field, operator: Operator, value: &Literal)
         return found.is_some();
     }
     match (field.field_type, value) {
-        (FieldType::Map, Literal::Text(key)) => found.is_some_and(|map| map.get(key).is_some()),
-        (FieldType::TextList, Literal::Text(item)) => {
-            let pattern = Pattern::new(item);
-            let items = found.and_then(Json::as_array);
-            items.is_some_and(|items| items.iter().filter_map(Json::as_str).any(|item| pattern.fits(item)))
+        (FieldType::Map, Literal::Text(key)) => {
+            found.is_some_and(|map| map.get(Pattern::new(key).text()).is_some())
         }
         _ => {
             let default = match field.field_type {
@@ -126,21 +128,22 @@ fn compare_json(json: &Json, field: &Field, operator: Operator, value: &Literal)
                 FieldType::Bool => Some(Json::from(false)),
                 _ => Some(Json::from("")),
             };
-            match found.or(default.as_ref()) {
-                Some(found) => compare_value(found, operator, value),
+            match found.filter(|found| !found.is_null()).or(default.as_ref()) {
+                Some(found) => compare_value(found, field.field_type, operator, value),
                 None => operator == Operator::NotEqual,
             }
         }
     }
 }
 
-fn compare_value(found: &Json, operator: Operator, value: &Literal) -> bool {
+fn compare_value(found: &Json, field_type: FieldType, operator: Operator, value: &Literal) -> bool {
     match value {
+        Literal::Text(wanted) if field_type == FieldType::MapValue => {
+            compare_map_value(found, operator, wanted)
+        }
         Literal::Text(wanted) => compare_text(&text(found), operator, wanted),
         Literal::Number(wanted) => {
-            let found =
-                found.as_i64().map_or_else(|| found.as_u64().map(i128::from), |number| Some(number.into()));
-            found.is_some_and(|found| holds(found.cmp(&i128::from(*wanted)), operator))
+            Decimal::parse(&text(found)).is_some_and(|found| holds(found.cmp(wanted), operator))
         }
         Literal::Bool(wanted) => found.as_bool().is_some_and(|found| holds(found.cmp(wanted), operator)),
         Literal::Time(wanted) => {
@@ -153,6 +156,23 @@ fn compare_value(found: &Json, operator: Operator, value: &Literal) -> bool {
         }
         Literal::Uuid(wanted) => text(found) == wanted.to_string(),
         Literal::Present => true,
+    }
+}
+
+/// `=` compares numbers with numbers; the order is that of numbers where both
+/// read as such.
+fn compare_map_value(found: &Json, operator: Operator, wanted: &str) -> bool {
+    let number = |text: &str| Decimal::parse(text);
+    let read = match operator {
+        Operator::Has => None,
+        Operator::Equal | Operator::NotEqual => {
+            Some(found).filter(|found| found.is_number()).and_then(|found| number(&text(found)))
+        }
+        _ => number(&text(found)),
+    };
+    match read.zip(number(&Pattern::new(wanted).text())) {
+        Some((found, wanted)) => holds(found.cmp(&wanted), operator),
+        None => compare_text(&text(found), operator, wanted),
     }
 }
 
@@ -182,15 +202,27 @@ fn at<'a>(json: &'a Json, path: &[String]) -> Option<&'a Json> {
     path.iter().try_fold(json, |json, name| json.get(name))
 }
 
-/// As the operator `#>>` has it.
+/// As the operator `#>>` has it: numbers with all of their digits.
 fn text(json: &Json) -> String {
-    json.as_str().map_or_else(|| json.to_string(), str::to_owned)
+    match json {
+        Json::String(text) => text.clone(),
+        Json::Number(number) => {
+            let short = number.to_string();
+            let long =
+                number.as_f64().filter(|_| short.contains(['e', 'E'])).map(|number| number.to_string());
+            long.unwrap_or(short)
+        }
+        other => other.to_string(),
+    }
 }
 
-/// A time to the microsecond, as the database keeps it.
+/// A time to the microsecond, rounded as PostgreSQL reads it: its fraction is a
+/// double there (`ParseFractionalSecond` in datetime.c).
 fn time(text: &str) -> Option<DateTime<Utc>> {
     let time = DateTime::parse_from_rfc3339(text).ok()?.to_utc();
-    time.duration_round(TimeDelta::microseconds(1)).ok().or(Some(time))
+    let micros = (f64::from(time.timestamp_subsec_nanos()) / 1e9 * 1e6).round_ties_even();
+    #[allow(clippy::cast_possible_truncation)]
+    DateTime::from_timestamp(time.timestamp(), 0)?.checked_add_signed(TimeDelta::microseconds(micros as i64))
 }
 
 #[cfg(test)]
@@ -221,7 +253,10 @@ mod tests {
                     "package": {"version": "3.0.17", "installed_size_bytes": u64::MAX},
                     "relations": [{"kind": "ASSET_KIND_DISK", "natural_key": "a*b"}],
                 },
-                "managed": {"labels": {"env": "prod", "a.b/c": ""}, "lifecycle": "LIFECYCLE_PLANNED"},
+                "managed": {
+                    "labels": {"env": "prod", "a.b/c": "", "rack": "12"},
+                    "lifecycle": "LIFECYCLE_PLANNED",
+                },
             }),
             texts: vec!["OpenSSL".to_owned(), "dpkg/openssl:amd64".to_owned()],
         }
@@ -273,12 +308,21 @@ mod tests {
             ("managed.labels.env=prod", true),
             ("managed.labels.a.b/c:*", true),
             ("managed.labels.zone!=x", true),
+            ("managed.labels.rack>9", true),
+            ("managed.labels.rack>\"9x\"", false),
+            ("managed.labels.rack=12.0", false),
+            ("managed.labels.env=(test OR prod)", true),
+            ("managed.labels.env!=(test OR prod)", false),
+            ("update_time>ago(1d)", true),
+            ("update_time<2026-03-03", false),
+            ("details:package", true),
+            ("details:disk", false),
             ("managed.lifecycle=PLANNED", true),
             ("managed.owner=\"\"", true),
             ("managed.owner:*", false),
             ("kind=DISK OR ssl", true),
         ] {
-            let predicate = read(filter, &schema).unwrap().unwrap();
+            let predicate = read(filter, &schema, Utc::now()).unwrap().unwrap();
             assert_eq!(predicate.matches(&subject()), expected, "{filter}");
         }
     }

@@ -1,6 +1,7 @@
 //! Texts with `*` for any text, as filters compare them.
 
-/// A text in which `*` stands for any text, and `\*` for an asterisk.
+/// A text in which `*` stands for any text, `\*` for an asterisk and `\\` for a
+/// backslash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     /// What is to be found in this order; between two of them may be any text.
@@ -14,9 +15,9 @@ impl Pattern {
         let mut characters = text.chars().peekable();
         while let Some(character) = characters.next() {
             match character {
-                '\\' if characters.peek() == Some(&'*') => {
-                    characters.next();
-                    parts.last_mut().map(|part| part.push('*')).unwrap_or_default();
+                '\\' if matches!(characters.peek(), Some('*' | '\\')) => {
+                    let special = characters.next().unwrap_or(character);
+                    parts.last_mut().map(|part| part.push(special)).unwrap_or_default();
                 }
                 // Any text twice is any text.
                 '*' if parts.len() > 1 && parts.last().is_some_and(Vec::is_empty) => {}
@@ -32,9 +33,20 @@ impl Pattern {
         self.parts.len() > 1
     }
 
-    /// The text itself, of a pattern that is not wild.
+    /// How often any text may stand.
+    pub fn wilds(&self) -> usize {
+        self.parts.len() - 1
+    }
+
+    /// Characters of the longest text that it is sure to have.
+    pub fn longest(&self) -> usize {
+        self.parts.iter().map(Vec::len).max().unwrap_or(0)
+    }
+
+    /// The text itself: of one that is wild, with its asterisks.
     pub fn text(&self) -> String {
-        self.parts.iter().flatten().collect()
+        let parts: Vec<String> = self.parts.iter().map(|part| part.iter().collect()).collect();
+        parts.join("*")
     }
 
     /// The same with any text around it.
@@ -114,6 +126,8 @@ mod tests {
             ("50%_", "50\\%\\_", false),
             ("a\\*b", "a*b", false),
             ("c:\\x", "c:\\\\x", false),
+            ("c:\\\\x", "c:\\\\x", false),
+            ("c:\\\\*", "c:\\\\%", true),
             ("", "", false),
             ("a**b", "a%b", true),
             ("%*", "\\%%", true),
