@@ -15,6 +15,9 @@ pub enum Unwatchable {
     /// It names a field that changes without an event.
     #[error("`{0}` changes without an event, so it cannot be watched")]
     Field(String),
+    /// Its functions of time mean another time each time it is read.
+    #[error("functions of time move without an event, so they cannot be watched; write a time")]
+    Time,
     /// A word is looked for in such a field.
     #[error(
         "a word alone, such as `{0}`, is looked for in node_display_name too, which changes without an event; \
@@ -47,11 +50,18 @@ pub enum Before {
 }
 
 impl View {
-    /// Of a filter.
+    /// Of a filter; `later` is the same one, read at another time.
     ///
     /// # Errors
     /// The filter asks about what changes without an event.
-    pub fn new(predicate: Option<Predicate>, show_deleted: bool) -> Result<Self, Unwatchable> {
+    pub fn new(
+        predicate: Option<Predicate>,
+        later: Option<&Predicate>,
+        show_deleted: bool,
+    ) -> Result<Self, Unwatchable> {
+        if predicate.as_ref() != later {
+            return Err(Unwatchable::Time);
+        }
         let mut paths = Vec::new();
         if let Some(predicate) = &predicate {
             collect(predicate, &mut paths)?;
@@ -121,6 +131,7 @@ fn collect(predicate: &Predicate, paths: &mut Vec<String>) -> Result<(), Unwatch
 
 #[cfg(test)]
 mod tests {
+    use chrono::DateTime;
     use kit::identity::Collection;
 
     use super::*;
@@ -135,7 +146,9 @@ mod tests {
             names: &[("name", Collection::Assets), ("node", Collection::Nodes)],
             unsearchable: &["etag"],
         };
-        View::new(read(filter, &schema).unwrap(), false)
+        let at = |second| DateTime::from_timestamp(second, 0).unwrap();
+        let later = read(filter, &schema, at(2)).unwrap();
+        View::new(read(filter, &schema, at(1)).unwrap(), later.as_ref(), false)
     }
 
     #[test]
@@ -144,6 +157,7 @@ mod tests {
         for (filter, error) in [
             (format!("kind=DISK last_seen_time>{time}"), Unwatchable::Field("last_seen_time".to_owned())),
             ("NOT (node_display_name=a)".to_owned(), Unwatchable::Field("node_display_name".to_owned())),
+            ("update_time>ago(\"1h\")".to_owned(), Unwatchable::Time),
             ("kind=DISK OR bash".to_owned(), Unwatchable::Word("bash".to_owned())),
         ] {
             assert_eq!(view(&filter).unwrap_err(), error, "{filter}");

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::{TimeDelta, Utc};
 use contracts::v1::{
     Asset, AssetChange, AssetChangeType, AssetLeaveReason, WatchAssetsRequest, WatchAssetsResponse,
     WatchResponseType,
@@ -46,10 +47,11 @@ impl Api {
         let request = request.into_inner();
         let page_size = page_size(request.page_size)?;
         let heartbeat = heartbeat(request.heartbeat_interval)?;
-        let predicate =
-            filter::read(&request.filter, &self.asset_schema()).map_err(|error| errors::filter(&error))?;
+        let (schema, begin) = (self.asset_schema(), Utc::now());
+        let read = |now| filter::read(&request.filter, &schema, now).map_err(|error| errors::filter(&error));
+        let (predicate, later) = (read(begin)?, read(begin + TimeDelta::seconds(1))?);
         let condition = predicate.as_ref().map(|predicate| compile(predicate, &COLUMNS));
-        let view = View::new(predicate, request.show_deleted)
+        let view = View::new(predicate, later.as_ref(), request.show_deleted)
             .map_err(|error| invalid_field("filter", "NOT_WATCHABLE", error.to_string()))?;
         let question = question(&request);
         let question_parts: Vec<&str> = question.iter().map(String::as_str).collect();

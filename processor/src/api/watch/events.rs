@@ -35,8 +35,8 @@ impl Api {
         let request = request.into_inner();
         let page_size = page_size(request.page_size)?;
         let heartbeat = heartbeat(request.heartbeat_interval)?;
-        let predicate =
-            filter::read(&request.filter, &self.event_schema()).map_err(|error| errors::filter(&error))?;
+        let predicate = filter::read(&request.filter, &self.event_schema(), Utc::now())
+            .map_err(|error| errors::filter(&error))?;
         let from = start(request.start_time)?;
         let question = question(&request, from);
         let question_parts: Vec<&str> = question.iter().map(String::as_str).collect();

@@ -117,6 +117,7 @@ async fn what_cannot_be_watched_is_refused_by_field() {
         ),
         (assets("kind=DISK node_display_name=a"), "filter", "`node_display_name` changes without an event"),
         (assets("bash"), "filter", "a word alone"),
+        (assets("update_time>ago(\"1h\")"), "filter", "functions of time"),
         (WatchAssetsRequest { page_size: -1, ..assets("") }, "page_size", "negative"),
         (
             WatchAssetsRequest { heartbeat_interval: beat(0), ..assets("") },
