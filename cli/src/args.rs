@@ -91,6 +91,10 @@ pub struct AssetsArguments {
     /// List deleted ones too.
     #[arg(long)]
     pub show_deleted: bool,
+    /// Show all, and then each one that comes, changes, or does not fit any
+    /// more.
+    #[arg(long, conflicts_with = "limit")]
+    pub watch: bool,
 }
 
 /// For `asset`.

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use contracts::v1::{
-    Asset, AssetKind, AssetRevision, AssetState, CollectorState, Completeness, Difference, DifferenceType,
-    Event, EventType, ImageContentSource, ImagePackage, Lifecycle, ManagedFields, Node, NodeHealth,
-    PackageDetails,
+    Asset, AssetChange, AssetChangeType, AssetKind, AssetRevision, AssetState, CollectorState, Completeness,
+    Difference, DifferenceType, Event, EventType, ImageContentSource, ImagePackage, Lifecycle, ManagedFields,
+    Node, NodeHealth, PackageDetails,
 };
 
 use crate::{
@@ -104,6 +104,32 @@ impl Row for Asset {
             more("create_time", |asset, clock| clock.show(asset.create_time.as_ref())),
             shown("update_time", |asset, clock| clock.show(asset.update_time.as_ref())),
             more("delete_time", |asset, clock| clock.show(asset.delete_time.as_ref())),
+        ]
+    }
+}
+
+impl Row for AssetChange {
+    fn columns() -> Vec<Column<Self>> {
+        fn asset(change: &AssetChange, field: fn(&Asset) -> String) -> String {
+            change.asset.as_ref().map(field).unwrap_or_default()
+        }
+        vec![
+            shown("type", |change, _| {
+                let name = AssetChangeType::try_from(change.r#type).ok().map(|one| one.as_str_name());
+                word(name, "ASSET_CHANGE_TYPE_", change.r#type)
+            }),
+            shown("name", |change, _| change.name.clone()),
+            shown("revision", |change, _| change.revision.to_string()),
+            shown("kind", |change, _| asset(change, |asset| kind(asset.kind))),
+            shown("state", |change, _| asset(change, |asset| state(asset.state))),
+            shown("display_name", |change, _| asset(change, |asset| asset.display_name.clone())),
+            shown("node_display_name", |change, _| asset(change, |asset| asset.node_display_name.clone())),
+            shown("owner", |change, _| {
+                asset(change, |asset| managed(asset, |managed| managed.owner.clone()))
+            }),
+            shown("update_time", |change, clock| {
+                clock.show(change.asset.as_ref().and_then(|asset| asset.update_time.as_ref()))
+            }),
         ]
     }
 }

@@ -60,6 +60,11 @@ async fn assets<W: Write>(
     gateway: &Gateway,
     output: &mut Output<W>,
 ) -> Result<(), Failure> {
+    if arguments.watch {
+        let AssetsArguments { filter, show_deleted, .. } = arguments;
+        let show = |changes: Vec<_>| output.messages("AssetChange", &changes);
+        return follow::watch(gateway, filter, *show_deleted, show, still_trying).await;
+    }
     let fetch = async |page_size, page_token| {
         let AssetsArguments { filter, show_deleted, .. } = arguments;
         let request =
@@ -159,6 +164,10 @@ async fn retire<W: Write>(
     show("Node", &node, output)
 }
 
+fn still_trying(failure: &Failure) {
+    let _ = writeln!(std::io::stderr(), "{} (still trying)", failure.line());
+}
+
 async fn events<W: Write>(
     arguments: &EventsArguments,
     gateway: &Gateway,
@@ -167,10 +176,7 @@ async fn events<W: Write>(
     let EventsArguments { filter, limit, follow } = arguments;
     if *follow {
         let show = |events: Vec<_>| output.messages("Event", &events);
-        let warn = |failure: &Failure| {
-            let _ = writeln!(std::io::stderr(), "{} (still trying)", failure.line());
-        };
-        return follow::follow(gateway, filter, *limit, show, warn).await;
+        return follow::follow(gateway, filter, *limit, show, still_trying).await;
     }
     follow::list(gateway, filter, *limit, |page| output.messages("Event", &page).map(ControlFlow::Continue))
         .await

@@ -10,6 +10,7 @@ use contracts::v1::{
     dead_letter_service_server::DeadLetterServiceServer, integrity_service_server::*, node_service_server::*,
     overview_service_server::*, *,
 };
+use futures::{StreamExt, stream, stream::BoxStream};
 use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 
@@ -19,8 +20,8 @@ pub struct Inventory {
     pub assets: Arc<Vec<Asset>>,
     /// In the order of their recording.
     pub events: Arc<Mutex<Vec<Event>>>,
-    /// Filters of the lists of events that it was asked for.
-    pub filters: Arc<Mutex<Vec<String>>>,
+    /// Filters and tokens of the watches of events that it was asked for.
+    pub watches: Arc<Mutex<Vec<(String, String)>>>,
     pub letters: Arc<Mutex<Vec<DeadLetter>>>,
     /// What it was asked about letters, but for single ones.
     pub asked: Arc<Mutex<Vec<String>>>,
@@ -114,6 +115,47 @@ impl AssetService for Inventory {
         let revisions = vec![revision(2), revision(1)];
         Ok(Response::new(ListAssetRevisionsResponse { revisions, next_page_token: String::new() }))
     }
+
+    type WatchAssetsStream = BoxStream<'static, Result<WatchAssetsResponse, Status>>;
+
+    /// Its assets, then that one left, then a refusal.
+    async fn watch_assets(
+        &self,
+        request: Request<WatchAssetsRequest>,
+    ) -> Result<Response<Self::WatchAssetsStream>, Status> {
+        let added = self.assets.iter().map(|asset| AssetChange {
+            r#type: AssetChangeType::Added.into(),
+            name: asset.name.clone(),
+            revision: asset.revision,
+            asset: Some(asset.clone()),
+            leave_reason: 0,
+        });
+        let left = AssetChange {
+            r#type: AssetChangeType::Left.into(),
+            name: "assets/1".into(),
+            revision: 3,
+            asset: None,
+            leave_reason: AssetLeaveReason::Changed.into(),
+        };
+        let answer = |answer_type: WatchResponseType, changes| {
+            let token = "there".to_owned();
+            Ok(WatchAssetsResponse { r#type: answer_type.into(), changes, resume_token: token, lag: None })
+        };
+        let answers = match request.into_inner().resume_token.as_str() {
+            "" => vec![
+                answer(WatchResponseType::Snapshot, added.collect()),
+                answer(WatchResponseType::Synced, Vec::new()),
+                Err(Status::unavailable("shutting down")),
+            ],
+            "there" => vec![
+                answer(WatchResponseType::Changes, vec![left]),
+                Err(Status::failed_precondition("the database was restored")),
+            ],
+            other => panic!("{other}"),
+        };
+        Ok(Response::new(stream::iter(answers).boxed()))
+    }
+
     async fn create_asset(&self, _: Request<CreateAssetRequest>) -> Result<Response<Asset>, Status> {
         Err(Status::permission_denied("the tool must only read"))
     }
@@ -132,11 +174,48 @@ impl EventService for Inventory {
         request: Request<ListEventsRequest>,
     ) -> Result<Response<ListEventsResponse>, Status> {
         let request = request.into_inner();
-        self.filters.lock().unwrap().push(request.filter);
         let mut listed = self.events.lock().unwrap().clone();
         listed.sort_by_key(|event| std::cmp::Reverse(event.record_time.unwrap().seconds));
         let (events, next_page_token) = page(&listed, request.page_size, &request.page_token)?;
         Ok(Response::new(ListEventsResponse { events, next_page_token }))
+    }
+
+    type WatchEventsStream = BoxStream<'static, Result<WatchEventsResponse, Status>>;
+
+    /// A token is the number of events before it. Ends after each event.
+    async fn watch_events(
+        &self,
+        request: Request<WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        assert!(!request.metadata().contains_key("grpc-timeout"));
+        let request = request.into_inner();
+        let now = self.events.lock().unwrap().len();
+        let place = if request.resume_token.is_empty() { now } else { request.resume_token.parse().unwrap() };
+        self.watches.lock().unwrap().push((request.filter, request.resume_token));
+        let synced = WatchEventsResponse {
+            r#type: WatchResponseType::Synced.into(),
+            resume_token: place.to_string(),
+            ..Default::default()
+        };
+        let events = self.events.clone();
+        let next = async move {
+            let mut looks = tokio::time::interval(std::time::Duration::from_millis(20));
+            let event = loop {
+                looks.tick().await;
+                if let Some(event) = events.lock().unwrap().get(place) {
+                    break event.clone();
+                }
+            };
+            Ok(WatchEventsResponse {
+                r#type: WatchResponseType::Changes.into(),
+                events: vec![event],
+                resume_token: (place + 1).to_string(),
+                lag: None,
+            })
+        };
+        let end = async { Err(Status::unavailable("shutting down")) };
+        let answers = stream::once(async { Ok(synced) }).chain(stream::once(next)).chain(stream::once(end));
+        Ok(Response::new(answers.boxed()))
     }
 }
 

@@ -123,6 +123,25 @@ impl AssetService for Processor {
         Ok(Response::new(Asset { name: request.name, etag: request.etag, ..Asset::default() }))
     }
 
+    type WatchAssetsStream =
+        futures::stream::Iter<std::array::IntoIter<Result<WatchAssetsResponse, Status>, 2>>;
+
+    /// Gives the filter back as a token, and ends as slow clients are ended.
+    async fn watch_assets(
+        &self,
+        request: Request<WatchAssetsRequest>,
+    ) -> Result<Response<Self::WatchAssetsStream>, Status> {
+        let resume_token = request.into_inner().filter;
+        let end = kit::status::error(
+            Code::ResourceExhausted,
+            "SLOW_CLIENT",
+            "the client takes nothing",
+            &[("resume_token", &resume_token)],
+        );
+        let answer = WatchAssetsResponse { resume_token, ..Default::default() };
+        Ok(Response::new(futures::stream::iter([Ok(answer), Err(end)])))
+    }
+
     async fn list_asset_revisions(
         &self,
         request: Request<ListAssetRevisionsRequest>,
@@ -166,6 +185,15 @@ impl NodeService for Processor {
 
 #[tonic::async_trait]
 impl EventService for Processor {
+    type WatchEventsStream = futures::stream::Empty<Result<WatchEventsResponse, Status>>;
+
+    async fn watch_events(
+        &self,
+        _: Request<WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        Ok(Response::new(futures::stream::empty()))
+    }
+
     async fn list_events(
         &self,
         request: Request<ListEventsRequest>,

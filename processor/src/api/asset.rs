@@ -3,7 +3,7 @@
 use contracts::v1::{
     Asset, CreateAssetRequest, DeleteAssetRequest, GetAssetRequest, ListAssetRevisionsRequest,
     ListAssetRevisionsResponse, ListAssetsRequest, ListAssetsResponse, UpdateAssetRequest,
-    asset_service_server::AssetService,
+    WatchAssetsRequest, asset_service_server::AssetService,
 };
 use kit::{identity::Collection, status::not_found};
 use tonic::{Request, Response, Status};
@@ -23,7 +23,7 @@ pub(super) fn missing(uid: Uuid) -> Status {
 }
 
 impl Api {
-    fn asset_schema(&self) -> Schema {
+    pub(super) fn asset_schema(&self) -> Schema {
         Schema {
             message: self.descriptors.message("Asset").expect("the contracts have Asset"),
             names: &[("name", Collection::Assets), ("node", Collection::Nodes)],
@@ -117,5 +117,14 @@ impl AssetService for Api {
             last.map(|last| self.tokens.issue(&question, vec![last.to_string()])).unwrap_or_default();
         let revisions = rows.into_iter().map(|row| convert::revision(row, &now)).collect();
         Ok(Response::new(ListAssetRevisionsResponse { revisions, next_page_token }))
+    }
+
+    type WatchAssetsStream = super::watch::AssetAnswers;
+
+    async fn watch_assets(
+        &self,
+        request: Request<WatchAssetsRequest>,
+    ) -> Result<Response<Self::WatchAssetsStream>, Status> {
+        self.watch_assets_from(request).await.map(Response::new)
     }
 }

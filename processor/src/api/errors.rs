@@ -42,6 +42,7 @@ pub fn query(cause: &QueryError) -> Status {
             || matches!(kind, DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::ReadOnlyTransaction);
         if unreachable
             || message.contains("the database system is")
+            || message.contains("recovery is in progress")
             || message.contains("terminating connection")
         {
             tracing::error!(error = %cause, "the database went away");

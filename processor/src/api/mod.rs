@@ -16,6 +16,7 @@ mod node_act;
 mod overview;
 mod request;
 mod task;
+mod watch;
 
 use std::sync::Arc;
 
@@ -38,6 +39,7 @@ use crate::{
     store::pool::{Pool, Pooled},
 };
 pub use overview::OverviewApi;
+pub use watch::Watches;
 
 /// Largest answer, in bytes; a page that is larger is refused.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
@@ -48,12 +50,13 @@ pub struct Api {
     pool: Pool,
     tokens: PageTokens,
     descriptors: Arc<Descriptors>,
+    watches: Watches,
 }
 
 impl Api {
     /// Takes what every service needs.
-    pub fn new(pool: Pool, tokens: PageTokens, descriptors: Arc<Descriptors>) -> Self {
-        Self { pool, tokens, descriptors }
+    pub fn new(pool: Pool, tokens: PageTokens, descriptors: Arc<Descriptors>, watches: Watches) -> Self {
+        Self { pool, tokens, descriptors, watches }
     }
 
     async fn connection(&self) -> Result<Pooled, Status> {

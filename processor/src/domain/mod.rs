@@ -3,9 +3,11 @@
 pub mod attributes;
 pub mod changes;
 pub mod completeness;
+pub mod feed;
 pub mod filter;
 pub mod fold;
 pub mod image;
 pub mod managed;
 pub mod page_token;
 pub mod refold;
+pub mod watched;

@@ -12,7 +12,10 @@ use super::{
     filter_sql::Columns,
     sql::{Bind, Condition, Sql, load},
 };
-use crate::schema::{asset, node};
+use crate::{
+    domain::filter::{Subject, Value},
+    schema::{asset, node},
+};
 
 /// Where filters on assets find their fields.
 pub const COLUMNS: Columns = Columns {
@@ -33,7 +36,10 @@ pub const COLUMNS: Columns = Columns {
         ("delete_time", "asset.delete_time"),
     ],
     json: Some("asset.attributes"),
-    texts: &["asset.display_name", "asset.natural_key", "node.display_name"],
+    managed: Some("asset.managed_attributes"),
+    texts: &["asset.display_name", "asset.natural_key"],
+    lines: Some("(asset.display_name || E'\\n' || asset.natural_key)"),
+    node: "asset.node_uid",
 };
 const LAST_SEEN: &str = "(CASE asset.state WHEN 1 THEN greatest(node.heartbeat_time, asset.first_seen_time) \
      ELSE asset.remove_time END)";
@@ -58,6 +64,54 @@ pub struct AssetRow {
     pub create_time: DateTime<Utc>,
     pub update_time: DateTime<Utc>,
     pub delete_time: Option<DateTime<Utc>>,
+}
+
+/// Where assets are read from: what stands in FROM as `asset`, with the columns
+/// of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The current fold.
+    Now,
+}
+
+impl Source {
+    /// What stands in FROM.
+    pub fn sql(self) -> Sql {
+        match self {
+            Self::Now => Sql::new("asset"),
+        }
+    }
+}
+
+/// What a filter is asked about, of a row and its `attributes`.
+pub fn subject((row, node_display_name, heartbeat): &AssetOnNode, attributes: serde_json::Value) -> Subject {
+    let text = |text: &str| Value::Text(text.to_owned());
+    let time = |time: Option<DateTime<Utc>>| time.map_or(Value::Absent, Value::Time);
+    let node_name = node_display_name.as_deref().unwrap_or_default();
+    let last_seen = match row.state {
+        1 => (*heartbeat).max(row.first_seen_time),
+        _ => row.remove_time,
+    };
+    Subject {
+        columns: vec![
+            ("name", Value::Uuid(row.uid)),
+            ("kind", Value::Number(row.kind.into())),
+            ("display_name", text(&row.display_name)),
+            ("node", row.node_uid.map_or(Value::Absent, Value::Uuid)),
+            ("node_display_name", text(node_name)),
+            ("natural_key", text(&row.natural_key)),
+            ("state", Value::Number(row.state.into())),
+            ("revision", Value::Number(row.revision)),
+            ("managed_revision", Value::Number(row.managed_revision)),
+            ("first_seen_time", time(row.first_seen_time)),
+            ("last_seen_time", time(last_seen)),
+            ("create_time", Value::Time(row.create_time)),
+            ("update_time", Value::Time(row.update_time)),
+            ("delete_time", time(row.delete_time)),
+        ],
+        attributes,
+        texts: vec![row.display_name.clone(), row.natural_key.clone(), node_name.to_owned()],
+    }
 }
 
 /// A row with what its node adds: name and last heartbeat.

@@ -6,6 +6,7 @@ pub mod command;
 pub mod completeness;
 pub mod dead_letter;
 pub mod event;
+pub mod feed;
 pub mod filter_sql;
 pub mod heartbeat;
 pub mod image;
