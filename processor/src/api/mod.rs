@@ -3,9 +3,11 @@
 mod asset;
 mod convert;
 mod dead_letter;
+mod diff;
 mod edit;
 mod errors;
 mod event;
+mod fleet_diff;
 mod health;
 mod image;
 mod ingest;
@@ -14,7 +16,9 @@ mod letters_request;
 mod node;
 mod node_act;
 mod overview;
+mod past;
 mod request;
+mod revert;
 mod task;
 
 use std::sync::Arc;
@@ -29,6 +33,7 @@ use kit::{
     grpc::{MAX_MESSAGE_BYTES, Routes},
     shutdown::CancellationToken,
 };
+use tokio::sync::Semaphore;
 use tonic::Status;
 
 use crate::{
@@ -48,12 +53,13 @@ pub struct Api {
     pool: Pool,
     tokens: PageTokens,
     descriptors: Arc<Descriptors>,
+    diffs: Arc<Semaphore>,
 }
 
 impl Api {
     /// Takes what every service needs.
     pub fn new(pool: Pool, tokens: PageTokens, descriptors: Arc<Descriptors>) -> Self {
-        Self { pool, tokens, descriptors }
+        Self { pool, tokens, descriptors, diffs: Arc::new(Semaphore::new(fleet_diff::AT_ONCE)) }
     }
 
     async fn connection(&self) -> Result<Pooled, Status> {

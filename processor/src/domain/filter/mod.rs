@@ -1,9 +1,11 @@
 //! AIP-160 filters: text → syntax tree → predicate with checked fields and
 //! typed values. `store::filter_sql` makes SQL of a predicate.
 
+mod divide;
 mod parse;
 mod resolve;
 
+pub use divide::divide;
 pub use parse::{MAX_BYTES, MAX_TERMS};
 pub use resolve::{Field, FieldType, Literal, Predicate, Schema};
 
