@@ -62,7 +62,7 @@ BEGIN
         before.remove_time, before.delete_time, before.state, before.display_name <> after.display_name,
         before.display_name, before.attributes
     FROM old_rows AS before JOIN new_rows AS after ON after.uid = before.uid
-    WHERE after.revision <> before.revision;
+    WHERE after.revision <> before.revision AND after.update_time > before.update_time;
     RETURN NULL;
 END
 $$;
