@@ -7,6 +7,7 @@ mod bad_input;
 mod completeness;
 mod dead_letters;
 mod delivery;
+mod diff;
 mod events;
 mod history;
 mod images;

@@ -18,7 +18,8 @@ use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
 use crate::{
-    history::{DEADLINE, live, verify_equal},
+    history::{DEADLINE, live, package_uid, told, verify, verify_equal},
+    retention::{KEEP_30, age, dropped},
     running::{Agent, Running, package},
 };
 
@@ -512,5 +513,100 @@ async fn a_page_token_belongs_to_its_time() {
         (reason(&refused).as_str(), metadata(&refused, "field").as_str()),
         ("INVALID_TIME", "read_time")
     );
+    running.stop().await;
+}
+
+fn version(asset: &Asset) -> String {
+    match asset.details.as_ref().and_then(|details| details.details.as_ref()) {
+        Some(contracts::v1::asset_details::Details::Package(package)) => package.version.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_past_reaches_as_far_as_retention_keeps() {
+    let database = std::sync::Arc::new(testkit::Database::create().await);
+    let client = database.connect().await;
+    let running = Running::start_on(database.clone(), &[]).await;
+    let agent = Agent::new();
+    for sequence in 1..=3 {
+        let seen = package(Presence::Present, "bash", &sequence.to_string());
+        running.deliver(vec![agent.batch(sequence, vec![seen])]).await;
+    }
+    running.stop().await;
+    age(&client, 40, true).await;
+    let month = "DO $$ DECLARE month timestamp := date_trunc('month', now() AT TIME ZONE 'UTC') - interval '4 months'; \
+         BEGIN EXECUTE format('CREATE TABLE asset_past_%s PARTITION OF asset_past FOR VALUES FROM (%L) TO (%L)', \
+         to_char(month, 'YYYYMM'), month || '+00', (month + interval '1 month') || '+00'); END $$";
+    client.batch_execute(month).await.unwrap();
+    let partitions = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'asset_past'::regclass";
+    let before: i64 = client.query_one(partitions, &[]).await.unwrap().get(0);
+
+    let running = Running::start_on(database.clone(), KEEP_30).await;
+    dropped(&client).await;
+    running.deliver(vec![agent.batch(4, vec![package(Presence::Present, "bash", "4")])]).await;
+    let earliest = earliest(&client).await;
+    let day: bool = client
+        .query_one("SELECT earliest_time = date_trunc('day', earliest_time, 'UTC') FROM past_horizon", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert!(day, "the end of a day");
+    // What was believed then is in the base alone; since then it has changed.
+    for time in [earliest, earliest + 1] {
+        let found = read(&running, time).await.unwrap();
+        assert_eq!((version(&found[0]), found[0].revision), ("3".to_owned(), 3));
+    }
+    let refused = read(&running, earliest - 1).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::OutOfRange, "READ_TIME_TOO_OLD"));
+    let named = metadata(&refused, "earliest_time");
+    let named = chrono::DateTime::parse_from_rfc3339(&named).unwrap().timestamp_micros();
+    assert_eq!(named, earliest, "{refused:?}");
+    assert!(refused.message().contains("read_time"), "{refused:?}");
+    wait_until(DEADLINE, "what cannot be read is dropped", async || {
+        let left =
+            "SELECT count(*) FROM asset_past WHERE until_time <= (SELECT earliest_time FROM past_horizon)";
+        client.query_one(left, &[]).await.unwrap().get::<_, i64>(0) == 0
+            && client.query_one(partitions, &[]).await.unwrap().get::<_, i64>(0) == before - 1
+    })
+    .await;
+    verify_equal(&running).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_past_that_was_tampered_with_is_found() {
+    let running = Running::start().await;
+    let client = running.database.connect().await;
+    let agent = Agent::new();
+    for sequence in 1..=4 {
+        let version = sequence.to_string();
+        let seen = ["a", "b", "c", "d"].map(|name| package(Presence::Present, name, &version));
+        running.deliver(vec![agent.batch(sequence, seen.to_vec())]).await;
+    }
+    verify_equal(&running).await;
+    let uid = |name: &str| package_uid(agent.node, name);
+    let statement = format!(
+        "DELETE FROM asset_past WHERE uid = '{}' AND revision = 2; \
+         UPDATE asset_past SET state = 2 WHERE uid = '{}' AND revision = 1; \
+         UPDATE asset_past SET until_time = until_time + interval '1 ms' WHERE uid = '{}' AND revision = 3; \
+         INSERT INTO asset_past SELECT uid, 9, 0, update_time, until_time, NULL, NULL, 1, false, 'x', '{{}}' \
+         FROM asset_past WHERE uid = '{}' AND revision = 1",
+        uid("a"),
+        uid("b"),
+        uid("c"),
+        uid("d")
+    );
+    client.batch_execute(&statement).await.unwrap();
+    let (_, differences) = verify(&running, "").await;
+    let mut assets: Vec<String> = differences.iter().map(|one| one.asset.clone()).collect();
+    assets.sort_unstable();
+    let mut expected: Vec<String> = ["a", "b", "c", "d"].map(|name| format!("assets/{}", uid(name))).into();
+    expected.sort_unstable();
+    assert_eq!(assets, expected, "{differences:?}");
+    for (kind, detail) in told(&differences) {
+        assert_eq!(kind, contracts::v1::DifferenceType::WrongHistory, "{detail}");
+        assert!(detail.starts_with("history of revision "), "{detail}");
+    }
     running.stop().await;
 }
