@@ -14,7 +14,7 @@ async fn edit(running: &Running, name: &str, owner: &str, env: &str) -> Asset {
     let labels = [("env".to_owned(), env.to_owned())].into();
     let managed = ManagedFields { owner: owner.to_owned(), labels, ..ManagedFields::default() };
     let asset = Asset { name: name.to_owned(), managed: Some(managed), ..Asset::default() };
-    let request = UpdateAssetRequest { asset: Some(asset), ..Default::default() };
+    let request = UpdateAssetRequest { asset: Some(asset), update_mask: None };
     running.assets().update_asset(request).await.unwrap().into_inner()
 }
 
@@ -141,11 +141,11 @@ async fn a_revert_is_an_edit_of_the_managed_side_alone() {
 async fn what_people_created_gets_its_name_back_too_unless_it_is_deleted() {
     let running = Running::start().await;
     let asset = Asset { display_name: "rack 1".to_owned(), ..Asset::default() };
-    let request = CreateAssetRequest { asset: Some(asset), ..Default::default() };
+    let request = CreateAssetRequest { asset: Some(asset) };
     let name = running.assets().create_asset(request).await.unwrap().into_inner().name;
     let renamed = Asset { name: name.clone(), display_name: "rack 2".to_owned(), ..Asset::default() };
     let update_mask = Some(FieldMask { paths: vec!["display_name".to_owned()] });
-    let request = UpdateAssetRequest { asset: Some(renamed), update_mask, ..Default::default() };
+    let request = UpdateAssetRequest { asset: Some(renamed), update_mask };
     running.assets().update_asset(request).await.unwrap();
     let request = RevertAssetRequest { name: name.clone(), revision: 1, ..Default::default() };
     let reverted = running.assets().revert_asset(request.clone()).await.unwrap().into_inner();

@@ -269,7 +269,7 @@ async fn a_read_of_the_past_is_the_fold_of_the_log_until_then() {
             match running.assets().get_asset(get).await {
                 Ok(asset) => assert_eq!(Some(&Told::from(asset.get_ref())), all.get(name), "at {time}"),
                 Err(status) => {
-                    assert_eq!((status.code(), all.get(name)), (Code::NotFound, None), "at {time}")
+                    assert_eq!((status.code(), all.get(name)), (Code::NotFound, None), "at {time}");
                 }
             }
         }
