@@ -43,6 +43,9 @@ pub enum Command {
     Assets(AssetsArguments),
     /// Shows one asset whole, or its revisions.
     Asset(AssetArguments),
+    /// Shows what differs between two revisions of an asset, or between two times of
+    /// one or of all.
+    Diff(DiffArguments),
     /// Lists the machines that run agents.
     Nodes,
     /// Has the agent of a node scan now.
@@ -95,6 +98,9 @@ pub struct AssetsArguments {
     /// more.
     #[arg(long, conflicts_with = "limit")]
     pub watch: bool,
+    /// As they were at this time, as in RFC 3339.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub as_of: Option<Timestamp>,
 }
 
 /// For `asset`.
@@ -105,6 +111,34 @@ pub struct AssetArguments {
     /// Show its revisions instead, newest first.
     #[arg(long)]
     pub revisions: bool,
+    /// As it was at this time, as in RFC 3339.
+    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "revisions")]
+    pub as_of: Option<Timestamp>,
+}
+
+/// For `diff`.
+#[derive(Debug, Args)]
+pub struct DiffArguments {
+    /// One asset, by its fields: `assets/{uuid}`, or the UUID alone. All if it is not
+    /// given.
+    #[arg(required_unless_present = "since")]
+    pub asset: Option<String>,
+    /// The earlier time, as in RFC 3339.
+    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "base_revision")]
+    #[arg(required_unless_present = "base_revision")]
+    pub since: Option<Timestamp>,
+    /// The later time; now if it is not given.
+    #[arg(long, value_name = "TIME", value_parser = time, requires = "since")]
+    pub until: Option<Timestamp>,
+    /// The earlier revision.
+    #[arg(long, requires = "asset", value_parser = clap::value_parser!(i64).range(1..))]
+    pub base_revision: Option<i64>,
+    /// The later revision; the newest if it is not given.
+    #[arg(long, requires = "base_revision", value_parser = clap::value_parser!(i64).range(1..))]
+    pub revision: Option<i64>,
+    /// Which assets, as for `assets`.
+    #[arg(long, default_value = "", conflicts_with = "asset")]
+    pub filter: String,
 }
 
 /// For `scan`.

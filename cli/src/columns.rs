@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 
 use contracts::v1::{
-    Asset, AssetChange, AssetChangeType, AssetKind, AssetRevision, AssetState, CollectorState, Completeness,
-    Difference, DifferenceType, Event, EventType, ImageContentSource, ImagePackage, Lifecycle, ManagedFields,
-    Node, NodeHealth, PackageDetails,
+    Asset, AssetChange, AssetChangeType, AssetDifference, AssetDifferenceType, AssetKind, AssetRevision, AssetState, CollectorState, Completeness, Difference, DifferenceType, Event, EventType, FieldDifference, FieldSide, ImageContentSource, ImagePackage, Lifecycle, ManagedFields, Node, NodeHealth, PackageDetails,
 };
 
 use crate::{
     cell::{Clock, word},
+    diff,
     output::{Column, Row},
 };
 
@@ -239,6 +238,49 @@ impl Row for Difference {
             shown("node", |difference, _| difference.node.clone()),
             shown("asset", |difference, _| difference.asset.clone()),
             shown("detail", |difference, _| difference.detail.clone()),
+        ]
+    }
+}
+
+fn side(number: i32) -> String {
+    word(FieldSide::try_from(number).ok().map(|side| side.as_str_name()), "FIELD_SIDE_", number)
+}
+
+fn asset_difference_type(number: i32) -> String {
+    let difference = AssetDifferenceType::try_from(number).ok();
+    word(difference.map(|difference| difference.as_str_name()), "ASSET_DIFFERENCE_TYPE_", number)
+}
+
+impl Row for FieldDifference {
+    fn columns() -> Vec<Column<Self>> {
+        vec![
+            shown("path", |field, _| field.path.clone()),
+            shown("side", |field, _| side(field.side)),
+            shown("before", |field, _| diff::text(field.before.as_ref())),
+            shown("after", |field, _| diff::text(field.after.as_ref())),
+        ]
+    }
+}
+
+impl Row for AssetDifference {
+    fn columns() -> Vec<Column<Self>> {
+        fn fields(difference: &AssetDifference) -> String {
+            let change = |field: &FieldDifference| {
+                let (before, after) = (diff::text(field.before.as_ref()), diff::text(field.after.as_ref()));
+                format!("{}: {before} → {after}", field.path)
+            };
+            difference.fields.iter().map(change).collect::<Vec<_>>().join("; ")
+        }
+        vec![
+            shown("type", |difference, _| asset_difference_type(difference.r#type)),
+            shown("kind", |difference, _| kind(difference.kind)),
+            shown("display_name", |difference, _| difference.display_name.clone()),
+            shown("asset", |difference, _| difference.asset.clone()),
+            more("node", |difference, _| difference.node.clone()),
+            more("natural_key", |difference, _| difference.natural_key.clone()),
+            more("base_revision", |difference, _| difference.base_revision.to_string()),
+            more("revision", |difference, _| difference.revision.to_string()),
+            shown("fields", |difference, _| fields(difference)),
         ]
     }
 }

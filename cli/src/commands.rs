@@ -16,7 +16,7 @@ use crate::{
         AssetArguments, AssetsArguments, Command, EventsArguments, ImagePackagesArguments,
         ImageSearchArguments, RetireArguments, ScanArguments,
     },
-    dead_letters,
+    dead_letters, diff,
     failure::Failure,
     fields, follow,
     gateway::{Gateway, MAX_PAGE_BYTES, pages},
@@ -37,6 +37,7 @@ pub async fn run<W: Write>(
         Command::Assets(arguments) => assets(arguments, gateway, output).await,
         Command::Asset(arguments) if arguments.revisions => revisions(arguments, gateway, output).await,
         Command::Asset(arguments) => asset(arguments, gateway, output).await,
+        Command::Diff(arguments) => diff::diff(arguments, gateway, output).await,
         Command::Nodes => nodes(gateway, output).await,
         Command::Scan(arguments) => scan(arguments, gateway, output).await,
         Command::Retire(arguments) => retire(arguments, gateway, output).await,
@@ -51,7 +52,8 @@ pub async fn run<W: Write>(
     }
 }
 
-fn asset_service(channel: Channel) -> AssetServiceClient<Channel> {
+/// The service of assets.
+pub fn asset_service(channel: Channel) -> AssetServiceClient<Channel> {
     AssetServiceClient::new(channel).max_decoding_message_size(MAX_PAGE_BYTES)
 }
 
@@ -67,8 +69,13 @@ async fn assets<W: Write>(
     }
     let fetch = async |page_size, page_token| {
         let AssetsArguments { filter, show_deleted, .. } = arguments;
-        let request =
-            ListAssetsRequest { page_size, page_token, filter: filter.clone(), show_deleted: *show_deleted };
+        let request = ListAssetsRequest {
+            page_size,
+            page_token,
+            filter: filter.clone(),
+            show_deleted: *show_deleted,
+            read_time: arguments.as_of,
+        };
         let page = gateway
             .call(request, async |channel, request| asset_service(channel).list_assets(request).await)
             .await?;
@@ -79,7 +86,7 @@ async fn assets<W: Write>(
 }
 
 /// `assets/{uuid}` of what may be the UUID alone.
-fn asset_name(name: &str) -> String {
+pub fn asset_name(name: &str) -> String {
     if name.contains('/') { name.to_owned() } else { format!("assets/{name}") }
 }
 
@@ -102,7 +109,7 @@ async fn asset<W: Write>(
     gateway: &Gateway,
     output: &mut Output<W>,
 ) -> Result<(), Failure> {
-    let request = GetAssetRequest { name: asset_name(&arguments.name) };
+    let request = GetAssetRequest { name: asset_name(&arguments.name), read_time: arguments.as_of };
     let asset = gateway
         .call(request, async |channel, request| asset_service(channel).get_asset(request).await)
         .await?;

@@ -11,6 +11,7 @@ mod cell;
 mod columns;
 mod commands;
 mod dead_letters;
+mod diff;
 mod failure;
 mod fields;
 mod follow;

@@ -74,12 +74,21 @@ pub fn page<T: Clone>(all: &[T], size: i32, token: &str) -> Result<(Vec<T>, Stri
     Ok((all[start..end].to_vec(), next))
 }
 
+/// An asset that says as of when it was asked for.
+fn as_of(read_time: Option<Timestamp>, asset: &Asset) -> Asset {
+    let natural_key = read_time.map_or_else(String::new, |time| format!("as of {}", time.seconds));
+    Asset { natural_key: natural_key + &asset.natural_key, ..asset.clone() }
+}
+
 #[tonic::async_trait]
 impl AssetService for Inventory {
     async fn get_asset(&self, request: Request<GetAssetRequest>) -> Result<Response<Asset>, Status> {
-        let name = request.into_inner().name;
+        let GetAssetRequest { name, read_time } = request.into_inner();
         let found = self.assets.iter().find(|asset| asset.name == name);
-        found.cloned().map(Response::new).ok_or_else(|| kit::status::not_found("Asset", &name))
+        found
+            .map(|asset| as_of(read_time, asset))
+            .map(Response::new)
+            .ok_or_else(|| kit::status::not_found("Asset", &name))
     }
     async fn list_assets(
         &self,
@@ -95,7 +104,7 @@ impl AssetService for Inventory {
             .iter()
             .filter(|asset| request.show_deleted || asset.delete_time.is_none())
             .filter(|asset| asset.display_name.contains(&request.filter))
-            .cloned()
+            .map(|asset| as_of(request.read_time, asset))
             .collect();
         let (assets, next_page_token) = page(&listed, request.page_size, &request.page_token)?;
         Ok(Response::new(ListAssetsResponse { assets, next_page_token }))
@@ -163,6 +172,22 @@ impl AssetService for Inventory {
         Err(Status::permission_denied("the tool must only read"))
     }
     async fn delete_asset(&self, _: Request<DeleteAssetRequest>) -> Result<Response<Asset>, Status> {
+        Err(Status::permission_denied("the tool must only read"))
+    }
+    async fn diff_asset(
+        &self,
+        request: Request<DiffAssetRequest>,
+    ) -> Result<Response<DiffAssetResponse>, Status> {
+        Ok(Response::new(crate::diff::one(&request.into_inner())))
+    }
+    type DiffAssetsStream = Answers<DiffAssetsResponse>;
+    async fn diff_assets(
+        &self,
+        request: Request<DiffAssetsRequest>,
+    ) -> Result<Response<Self::DiffAssetsStream>, Status> {
+        Ok(Response::new(tokio_stream::iter(crate::diff::all(&request.into_inner()))))
+    }
+    async fn revert_asset(&self, _: Request<RevertAssetRequest>) -> Result<Response<Asset>, Status> {
         Err(Status::permission_denied("the tool must only read"))
     }
 }

@@ -142,6 +142,38 @@ impl AssetService for Processor {
         Ok(Response::new(futures::stream::iter([Ok(answer), Err(end)])))
     }
 
+    async fn diff_asset(&self, _: Request<DiffAssetRequest>) -> Result<Response<DiffAssetResponse>, Status> {
+        let value = |kind| Some(prost_types::Value { kind: Some(kind) });
+        let list = prost_types::ListValue {
+            values: vec![prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(1.5)) }],
+        };
+        let fields = [(
+            "key \"".to_owned(),
+            prost_types::Value { kind: Some(prost_types::value::Kind::NullValue(0)) },
+        )];
+        let before = prost_types::Struct { fields: fields.into() };
+        let difference = FieldDifference {
+            path: "details.disk".to_owned(),
+            before: value(prost_types::value::Kind::StructValue(before)),
+            after: value(prost_types::value::Kind::ListValue(list)),
+            ..FieldDifference::default()
+        };
+        Ok(Response::new(DiffAssetResponse { differences: vec![difference], ..Default::default() }))
+    }
+
+    type DiffAssetsStream = futures::stream::Empty<Result<DiffAssetsResponse, Status>>;
+
+    async fn diff_assets(
+        &self,
+        _: Request<DiffAssetsRequest>,
+    ) -> Result<Response<Self::DiffAssetsStream>, Status> {
+        Ok(Response::new(futures::stream::empty()))
+    }
+
+    async fn revert_asset(&self, request: Request<RevertAssetRequest>) -> Result<Response<Asset>, Status> {
+        Ok(Response::new(asset(&request.into_inner().name)))
+    }
+
     async fn list_asset_revisions(
         &self,
         request: Request<ListAssetRevisionsRequest>,

@@ -1,15 +1,13 @@
 //! AssetService: reading. Writing is in `edit`.
 
 use contracts::v1::{
-    Asset, CreateAssetRequest, DeleteAssetRequest, GetAssetRequest, ListAssetRevisionsRequest,
-    ListAssetRevisionsResponse, ListAssetsRequest, ListAssetsResponse, UpdateAssetRequest,
-    WatchAssetsRequest, asset_service_server::AssetService,
+    Asset, CreateAssetRequest, DeleteAssetRequest, DiffAssetRequest, DiffAssetResponse, DiffAssetsRequest, GetAssetRequest, ListAssetRevisionsRequest, ListAssetRevisionsResponse, ListAssetsRequest, ListAssetsResponse, RevertAssetRequest, UpdateAssetRequest, WatchAssetsRequest, asset_service_server::AssetService,
 };
 use kit::{identity::Collection, status::not_found};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{Api, convert, errors, request, task::in_task};
+use super::{Api, convert, errors, fleet_diff::DiffStream, past, request, task::in_task};
 use crate::{
     domain::filter::Schema,
     store::{asset, event},
@@ -39,7 +37,11 @@ impl AssetService for Api {
     }
 
     async fn get_asset(&self, request: Request<GetAssetRequest>) -> Result<Response<Asset>, Status> {
-        let uid = request::name("name", &request.get_ref().name, Collection::Assets)?;
+        let request = request.get_ref();
+        let uid = request::name("name", &request.name, Collection::Assets)?;
+        if let Some(at) = past::time("read_time", request.read_time.as_ref())? {
+            return self.get_at(uid, at).await.map(Response::new);
+        }
         let api = self.clone();
         let row = in_task(async move {
             let mut connection = api.connection().await?;
@@ -53,6 +55,9 @@ impl AssetService for Api {
         request: Request<ListAssetsRequest>,
     ) -> Result<Response<ListAssetsResponse>, Status> {
         let request = request.into_inner();
+        if let Some(at) = past::time("read_time", request.read_time.as_ref())? {
+            return self.list_at(request, at).await.map(Response::new);
+        }
         let page = request::page_size(request.page_size)?;
         let condition = request::condition(&request.filter, &self.asset_schema(), &asset::COLUMNS)?;
         let deleted = if request.show_deleted { "deleted" } else { "" };
@@ -126,5 +131,25 @@ impl AssetService for Api {
         request: Request<WatchAssetsRequest>,
     ) -> Result<Response<Self::WatchAssetsStream>, Status> {
         self.watch_assets_from(request).await.map(Response::new)
+    }
+
+    async fn diff_asset(
+        &self,
+        request: Request<DiffAssetRequest>,
+    ) -> Result<Response<DiffAssetResponse>, Status> {
+        self.diff(request.into_inner()).await.map(Response::new)
+    }
+
+    type DiffAssetsStream = DiffStream;
+
+    async fn diff_assets(
+        &self,
+        request: Request<DiffAssetsRequest>,
+    ) -> Result<Response<Self::DiffAssetsStream>, Status> {
+        self.diff_fleet(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn revert_asset(&self, request: Request<RevertAssetRequest>) -> Result<Response<Asset>, Status> {
+        self.revert(request.into_inner()).await.map(Response::new)
     }
 }

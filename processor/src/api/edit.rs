@@ -32,7 +32,7 @@ use crate::{
 pub(super) const ANONYMOUS: &str = "anonymous";
 
 /// Why an edit did not happen.
-enum EditError {
+pub(super) enum EditError {
     Query(QueryError),
     Refused(Box<Status>),
 }
@@ -179,7 +179,7 @@ impl Api {
     }
 
     /// Writes the managed side as a new revision.
-    async fn save(
+    pub(super) async fn save(
         &self,
         connection: &mut AsyncPgConnection,
         row: &mut AssetRow,
@@ -200,7 +200,11 @@ impl Api {
         searchable(&descriptor, row.managed.as_deref().unwrap_or_default())
     }
 
-    async fn read(&self, connection: &mut AsyncPgConnection, uid: Uuid) -> Result<Asset, EditError> {
+    pub(super) async fn read(
+        &self,
+        connection: &mut AsyncPgConnection,
+        uid: Uuid,
+    ) -> Result<Asset, EditError> {
         let row = asset::get(connection, uid).await?.ok_or_else(|| missing(uid))?;
         Ok(convert::asset(row))
     }
@@ -230,7 +234,7 @@ fn check_new(given: &Asset) -> Result<(), Status> {
     Ok(())
 }
 
-async fn lock(
+pub(super) async fn lock(
     connection: &mut AsyncPgConnection,
     uid: Uuid,
     given_etag: &str,
@@ -246,7 +250,7 @@ async fn lock(
     Err(error(Code::Aborted, "ETAG_MISMATCH", text, &[("field", field), ("current", &current)]).into())
 }
 
-fn refuse_deleted(row: &AssetRow) -> Result<(), EditError> {
+pub(super) fn refuse_deleted(row: &AssetRow) -> Result<(), EditError> {
     if row.delete_time.is_none() {
         return Ok(());
     }

@@ -3,9 +3,11 @@
 mod asset;
 mod convert;
 mod dead_letter;
+mod diff;
 mod edit;
 mod errors;
 mod event;
+mod fleet_diff;
 mod health;
 mod image;
 mod ingest;
@@ -14,7 +16,9 @@ mod letters_request;
 mod node;
 mod node_act;
 mod overview;
+mod past;
 mod request;
+mod revert;
 mod task;
 mod watch;
 
@@ -30,6 +34,7 @@ use kit::{
     grpc::{MAX_MESSAGE_BYTES, Routes},
     shutdown::CancellationToken,
 };
+use tokio::sync::Semaphore;
 use tonic::Status;
 
 use crate::{
@@ -51,12 +56,14 @@ pub struct Api {
     tokens: PageTokens,
     descriptors: Arc<Descriptors>,
     watches: Watches,
+    diffs: Arc<Semaphore>,
 }
 
 impl Api {
     /// Takes what every service needs.
     pub fn new(pool: Pool, tokens: PageTokens, descriptors: Arc<Descriptors>, watches: Watches) -> Self {
-        Self { pool, tokens, descriptors, watches }
+        let diffs = Arc::new(Semaphore::new(fleet_diff::AT_ONCE));
+        Self { pool, tokens, descriptors, watches, diffs }
     }
 
     async fn connection(&self) -> Result<Pooled, Status> {

@@ -158,7 +158,8 @@ impl Folded {
 }
 
 /// Folds observations into what is known. `now` is taken under the node's lock;
-/// record times are made monotone per asset.
+/// record times are made monotone per asset. All that becomes of an asset here is
+/// recorded at one time: what it was in between was never there for anyone to see.
 pub fn fold(
     mut known: HashMap<Uuid, Known>,
     mut observations: Vec<Observed>,
@@ -167,11 +168,13 @@ pub fn fold(
 ) -> Folded {
     let mut folded = Folded::default();
     let mut touched: Vec<Uuid> = Vec::new();
+    let mut times: HashMap<Uuid, DateTime<Utc>> = HashMap::new();
     // Oldest first: what is in one call never supersedes itself by accident.
     observations.sort_by_key(|observed| observed.version);
     for observed in observations {
         let asset = observed.asset;
-        let (after, logged) = apply(known.get(&asset), &observed, now, descriptors);
+        let record_time = *times.entry(asset).or_insert_with(|| monotone(now, known.get(&asset)));
+        let (after, logged) = apply(known.get(&asset), &observed, record_time, descriptors);
         folded.log.extend(logged);
         if let Some(after) = after {
             folded.note(known.get(&asset), &after);
@@ -215,10 +218,9 @@ pub fn retire(known: Vec<Known>, stream: Uuid, version: Version, now: DateTime<U
 fn apply(
     before: Option<&Known>,
     observed: &Observed,
-    now: DateTime<Utc>,
+    record_time: DateTime<Utc>,
     descriptors: &Descriptors,
 ) -> (Option<Known>, Option<Logged>) {
-    let record_time = monotone(now, before);
     let late = !observed.current_stream || before.is_some_and(|before| before.version >= observed.version);
     if late {
         if let Some(before) = before.filter(|before| tells_more(before, observed)) {
@@ -379,7 +381,7 @@ fn logged(
     }
 }
 
-/// Record times grow with each revision of an asset, even if the clock does not.
+/// Record times grow from call to call, even if the clock does not.
 fn monotone(now: DateTime<Utc>, before: Option<&Known>) -> DateTime<Utc> {
     match before {
         Some(before) if before.update_time >= now => before.update_time + TimeDelta::microseconds(1),

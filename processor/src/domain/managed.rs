@@ -196,7 +196,9 @@ fn set_fields(asset: &Asset, created_by_person: bool) -> Result<Vec<Path>, Field
     Ok(paths)
 }
 
-fn changed(before: &Editable, after: &Editable) -> Vec<String> {
+/// Paths in which an edit differs, sorted.
+#[must_use]
+pub fn changed(before: &Editable, after: &Editable) -> Vec<String> {
     let (old, new) = (&before.managed, &after.managed);
     let mut changed: Vec<String> = Vec::new();
     let fields = [

@@ -4,6 +4,7 @@ pub mod attributes;
 pub mod changes;
 pub mod completeness;
 pub mod feed;
+pub mod differences;
 pub mod filter;
 pub mod fold;
 pub mod image;

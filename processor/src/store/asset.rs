@@ -194,7 +194,10 @@ pub async fn record_time_in_txn(
     connection: &mut AsyncPgConnection,
     after: Option<DateTime<Utc>>,
 ) -> QueryResult<DateTime<Utc>> {
-    let mut clock: Vec<Clock> = load(connection, Sql::new("SELECT clock_timestamp() AS now")).await?;
+    // First the transaction's ID, by which those who read the past know that
+    // something may be recorded as of now (`store::past::horizon`).
+    let query = Sql::new("SELECT pg_current_xact_id() IS NOT NULL AS has_id, clock_timestamp() AS now");
+    let mut clock: Vec<Clock> = load(connection, query).await?;
     let now = clock.pop().ok_or(diesel::result::Error::NotFound)?.now;
     Ok(match after {
         Some(after) if after >= now => after + TimeDelta::microseconds(1),

@@ -185,6 +185,20 @@ pub async fn revisions(
     Ok(rows)
 }
 
+/// One revision of an asset, if it is kept.
+///
+/// # Errors
+/// A query fails.
+pub async fn revision(
+    connection: &mut AsyncPgConnection,
+    asset: Uuid,
+    number: i64,
+) -> QueryResult<Option<RevisionRow>> {
+    let Some(below) = number.checked_add(1) else { return Ok(None) };
+    let newest = revisions(connection, asset, Some(below), 1).await?.pop();
+    Ok(newest.filter(|(row, ..)| row.revision == Some(number)))
+}
+
 async fn base_revision(
     connection: &mut AsyncPgConnection,
     asset: Uuid,

@@ -14,6 +14,7 @@ pub mod ingest;
 pub mod integrity;
 pub mod node;
 pub mod overview;
+pub mod past;
 pub mod pool;
 pub mod retire;
 pub mod scrub;

@@ -94,7 +94,7 @@ async fn people_create_edit_and_delete_what_no_agent_sees() {
     assert_eq!(running.list("rack").await.len(), 0);
     let all = ListAssetsRequest { filter: "rack".to_owned(), show_deleted: true, ..Default::default() };
     assert_eq!(running.assets().list_assets(all).await.unwrap().into_inner().assets.len(), 1);
-    let get = GetAssetRequest { name: created.name.clone() };
+    let get = GetAssetRequest { name: created.name.clone(), ..Default::default() };
     assert!(running.assets().get_asset(get).await.unwrap().into_inner().delete_time.is_some());
     let again = DeleteAssetRequest { etag: String::new(), ..delete };
     assert_eq!(running.assets().delete_asset(again).await.unwrap_err().code(), Code::FailedPrecondition);

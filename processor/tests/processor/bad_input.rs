@@ -45,11 +45,12 @@ async fn a_bad_request_is_refused_by_field() {
     assert_eq!(field_at_fault(&running.events().list_events(events).await.unwrap_err()), "page_token");
 
     for name in ["", "bash", "assets/", "assets/BASH", "nodes/x", &asset.name.to_uppercase()] {
-        let get = GetAssetRequest { name: name.to_owned() };
+        let get = GetAssetRequest { name: name.to_owned(), ..Default::default() };
         assert_eq!(field_at_fault(&assets.get_asset(get).await.unwrap_err()), "name", "{name}");
     }
     let unknown = format!("assets/{}", uuid::Uuid::nil());
-    let missing = assets.get_asset(GetAssetRequest { name: unknown.clone() }).await.unwrap_err();
+    let missing =
+        assets.get_asset(GetAssetRequest { name: unknown.clone(), ..Default::default() }).await.unwrap_err();
     assert_eq!(missing.code(), Code::NotFound);
     assert_eq!(missing.get_error_details().resource_info().unwrap().resource_name, unknown);
     let node = GetNodeRequest { name: format!("nodes/{}", uuid::Uuid::nil()) };
