@@ -2,8 +2,8 @@
 
 use contracts::v1::{
     Asset, CreateAssetRequest, DeleteAssetRequest, GetAssetRequest, ListAssetRevisionsRequest,
-    ListAssetRevisionsResponse, ListAssetsRequest, ListAssetsResponse, UpdateAssetRequest,
-    asset_service_server::AssetService,
+    ListAssetRevisionsResponse, ListAssetsRequest, ListAssetsResponse, ListRelatedAssetsRequest,
+    ListRelatedAssetsResponse, UpdateAssetRequest, asset_service_server::AssetService,
 };
 use kit::{identity::Collection, status::not_found};
 use tonic::{Request, Response, Status};
@@ -117,5 +117,12 @@ impl AssetService for Api {
             last.map(|last| self.tokens.issue(&question, vec![last.to_string()])).unwrap_or_default();
         let revisions = rows.into_iter().map(|row| convert::revision(row, &now)).collect();
         Ok(Response::new(ListAssetRevisionsResponse { revisions, next_page_token }))
+    }
+
+    async fn list_related_assets(
+        &self,
+        request: Request<ListRelatedAssetsRequest>,
+    ) -> Result<Response<ListRelatedAssetsResponse>, Status> {
+        self.related(request).await.map(Response::new)
     }
 }

@@ -1,5 +1,6 @@
 //! The gRPC services: validate → act → reply.
 
+mod affected;
 mod asset;
 mod convert;
 mod dead_letter;
@@ -14,6 +15,7 @@ mod letters_request;
 mod node;
 mod node_act;
 mod overview;
+mod related;
 mod request;
 mod task;
 

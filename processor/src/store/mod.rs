@@ -1,6 +1,7 @@
 //! PostgreSQL: one file a table or a purpose. Functions take a connection and
 //! return `QueryResult`; `_in_txn` says that the caller owns the transaction.
 
+pub mod affected;
 pub mod asset;
 pub mod command;
 pub mod completeness;
@@ -14,6 +15,7 @@ pub mod integrity;
 pub mod node;
 pub mod overview;
 pub mod pool;
+pub mod related;
 pub mod retire;
 pub mod scrub;
 pub mod signing_key;
