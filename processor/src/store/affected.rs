@@ -46,7 +46,7 @@ fn on_nodes(package: &str) -> Sql {
         .bind(name(package))
         .text(" AND asset.attributes #>> '{details,package,package}' = ")
         .bind(name(package))
-        .text(" OR left(asset.attributes #>> '{details,package,source}', 200) = left(")
+        .text(" OR asset.source_package = left(")
         .bind(name(package))
         .text(", 200) AND asset.attributes #>> '{details,package,source}' = ")
         .bind(name(package))

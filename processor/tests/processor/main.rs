@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod affected;
 mod assets;
 mod bad_input;
 mod completeness;
@@ -13,6 +14,7 @@ mod images;
 mod ingest;
 mod integrity;
 mod kinds;
+mod related;
 mod retention;
 mod running;
 mod scrub;
