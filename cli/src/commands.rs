@@ -21,7 +21,7 @@ use crate::{
     fields, follow,
     gateway::{Gateway, MAX_PAGE_BYTES, pages},
     output::Output,
-    verify,
+    relations, verify,
 };
 
 /// Does what the command says.
@@ -37,12 +37,14 @@ pub async fn run<W: Write>(
         Command::Assets(arguments) => assets(arguments, gateway, output).await,
         Command::Asset(arguments) if arguments.revisions => revisions(arguments, gateway, output).await,
         Command::Asset(arguments) => asset(arguments, gateway, output).await,
+        Command::Related(arguments) => relations::related(arguments, gateway, output).await,
         Command::Nodes => nodes(gateway, output).await,
         Command::Scan(arguments) => scan(arguments, gateway, output).await,
         Command::Retire(arguments) => retire(arguments, gateway, output).await,
         Command::Events(arguments) => events(arguments, gateway, output).await,
         Command::ImagePackages(arguments) => image_packages(arguments, gateway, output).await,
         Command::ImageSearch(arguments) => image_search(arguments, gateway, output).await,
+        Command::Affected(arguments) => relations::affected(arguments, gateway, output).await,
         Command::Overview => overview(gateway, output).await,
         Command::DeadLetters(command) => dead_letters::run(command, gateway, output).await,
         // Told apart in `main`: there is no gateway to it.
@@ -51,7 +53,8 @@ pub async fn run<W: Write>(
     }
 }
 
-fn asset_service(channel: Channel) -> AssetServiceClient<Channel> {
+/// Reads pages of any size.
+pub fn asset_service(channel: Channel) -> AssetServiceClient<Channel> {
     AssetServiceClient::new(channel).max_decoding_message_size(MAX_PAGE_BYTES)
 }
 
@@ -74,7 +77,7 @@ async fn assets<W: Write>(
 }
 
 /// `assets/{uuid}` of what may be the UUID alone.
-fn asset_name(name: &str) -> String {
+pub fn asset_name(name: &str) -> String {
     if name.contains('/') { name.to_owned() } else { format!("assets/{name}") }
 }
 
@@ -176,7 +179,8 @@ async fn events<W: Write>(
         .await
 }
 
-fn image_service(channel: Channel) -> ImageServiceClient<Channel> {
+/// Reads pages of any size.
+pub fn image_service(channel: Channel) -> ImageServiceClient<Channel> {
     ImageServiceClient::new(channel).max_decoding_message_size(MAX_PAGE_BYTES)
 }
 
