@@ -31,8 +31,12 @@ use crate::{
 /// Most different versions that packages of one name may have.
 const MAX_VERSIONS: usize = 10_000;
 const MAX_PLACES: usize = 16;
-/// How often more nodes are looked at for one page, before it is answered short.
-const MAX_ROUNDS: usize = 8;
+/// Most packages and images that nodes are told by; with more, nodes are looked at
+/// one after the other.
+const MAX_CANDIDATES: usize = 2000;
+/// Nodes that are looked at for a page, by rounds: few are enough where most are
+/// affected. After the last it is answered short.
+const ROUNDS: [i64; 6] = [8, 16, 32, 64, 128, 256];
 
 /// A page of what is affected.
 #[derive(Default)]
@@ -113,21 +117,21 @@ async fn read(
         return Ok(Answer::Page(found));
     }
     let wanted = Wanted { package: criteria.package.clone(), versions, places };
+    let candidates = affected::candidates(connection, &wanted, MAX_CANDIDATES).await?;
     let limit = request::limit(page);
-    for _ in 0..MAX_ROUNDS {
-        // Each has a row as a rule; those that have none here are made up for.
-        let nodes = affected::nodes(connection, &wanted, after.as_ref(), limit).await?;
+    for nodes_at_once in ROUNDS {
+        let nodes = affected::nodes(connection, candidates.as_deref(), after.as_ref(), nodes_at_once).await?;
         let uids: Vec<_> = nodes.iter().map(|node| node.uid).collect();
         let left = limit - i64::try_from(found.rows.len()).unwrap_or(limit);
         found.rows.extend(affected::rows(connection, &wanted, &uids, after.as_ref(), left).await?);
-        let is_last = nodes.len() <= page;
-        after = nodes.last().filter(|_| !is_last).map(Key::end_of);
+        let are_all = i64::try_from(nodes.len()).is_ok_and(|count| count < nodes_at_once);
+        after = nodes.last().filter(|_| !are_all).map(Key::end_of);
         if found.rows.len() > page {
             found.rows.truncate(page);
             after = found.rows.last().map(AffectedRow::key);
             break;
         }
-        if is_last {
+        if are_all {
             break;
         }
     }
@@ -157,7 +161,8 @@ fn tell(criteria: &Criteria, row: AffectedRow, packages: &HashMap<Place, Package
     };
     let verdict = criteria.judge(Package {
         manager: &package.manager,
-        by_name: package.package == criteria.package,
+        by_name: if row.digest.is_empty() { &row.display_name } else { &package.package }
+            == &criteria.package,
         version: &package.version,
         source_version: &package.source_version,
     });

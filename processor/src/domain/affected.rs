@@ -4,8 +4,10 @@ use std::borrow::Cow;
 
 use super::version::{ORDERS, Order, Range, rpm};
 
-/// Most bytes of a name or version that is asked for.
-pub const MAX_BYTES: usize = 255;
+/// Most bytes of a name that is asked for; less than indexes take.
+pub const MAX_NAME_BYTES: usize = 128;
+/// Most bytes of a version that is asked for.
+pub const MAX_VERSION_BYTES: usize = 255;
 
 /// What is asked for, as it came.
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,8 +97,9 @@ impl Criteria {
             ("exact_version", asked.exact),
         ];
         for (field, text) in [("package", package)].into_iter().chain(bounds) {
-            if text.len() > MAX_BYTES {
-                let problem = format!("has {} bytes, at most {MAX_BYTES} may be", text.len());
+            let most = if field == "package" { MAX_NAME_BYTES } else { MAX_VERSION_BYTES };
+            if text.len() > most {
+                let problem = format!("has {} bytes, at most {most} may be", text.len());
                 return Err(refused(field, "INVALID_FIELD", problem));
             }
             if text.contains('\0') {

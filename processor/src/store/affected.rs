@@ -28,9 +28,9 @@ pub struct VersionRow {
     pub source_version: String,
 }
 
-/// The columns of [`VersionRow`] of a package of a node.
-const OF_NODE: &str = "coalesce(attributes #>> '{details,package,manager}', ''), \
-     coalesce(attributes #>> '{details,package,package}', '') = ";
+/// The columns of [`VersionRow`] of a package of a node; before and after the
+/// name. The display name of a package is its name.
+const OF_NODE: &str = "coalesce(attributes #>> '{details,package,manager}', ''), display_name = ";
 const OF_NODE_AFTER: &str = ", coalesce(attributes #>> '{details,package,version}', ''), \
      coalesce(attributes #>> '{details,package,source_version}', '')";
 
@@ -40,28 +40,21 @@ fn name(package: &str) -> Bind {
 
 /// Condition: packages on nodes that have this name, or were built from a source
 /// package that has. As the indexes `asset_by_kind` and `asset_by_source_package`
-/// want it.
+/// want it, and nothing more, as the planner would take it for very rare.
 fn on_nodes(package: &str) -> Sql {
     Sql::new("asset.kind = 5 AND asset.state = 1 AND asset.delete_time IS NULL AND (asset.display_name = ")
         .bind(name(package))
-        .text(" AND asset.attributes #>> '{details,package,package}' = ")
-        .bind(name(package))
-        .text(" OR asset.source_package = left(")
-        .bind(name(package))
-        .text(", 200) AND asset.attributes #>> '{details,package,source}' = ")
+        .text(" OR asset.source_package = ")
         .bind(name(package))
         .text(")")
 }
 
-/// The same in the lists of images that are complete.
+/// The same in the lists of images that are complete. What has 200 characters
+/// may be cut, and no name that is asked for has.
 fn in_images(package: &str) -> Sql {
-    Sql::new("image_content.complete_time IS NOT NULL AND (left(image_package.package, 200) = left(")
+    Sql::new("image_content.complete_time IS NOT NULL AND (left(image_package.package, 200) = ")
         .bind(name(package))
-        .text(", 200) AND image_package.package = ")
-        .bind(name(package))
-        .text(" OR image_package.source <> '' AND left(image_package.source, 200) = left(")
-        .bind(name(package))
-        .text(", 200) AND image_package.source = ")
+        .text(" OR image_package.source <> '' AND left(image_package.source, 200) = ")
         .bind(name(package))
         .text(")")
 }
@@ -105,6 +98,15 @@ pub struct Wanted {
     pub places: Vec<i16>,
 }
 
+/// `PACKAGE_PLACE_NODE`; the others are in images.
+const ON_NODE: i16 = 1;
+
+impl Wanted {
+    fn looks_in_images(&self) -> bool {
+        self.places.iter().any(|place| *place != ON_NODE)
+    }
+}
+
 /// A node that may have something affected.
 #[derive(Clone, Debug, QueryableByName)]
 #[allow(missing_docs)]
@@ -140,15 +142,10 @@ impl Key {
     }
 }
 
-/// CTEs: `installed` are packages of nodes, `hit` packages in images, `present`
-/// images with such packages on nodes; `nodes` restricts to these.
-fn with(wanted: &Wanted, nodes: Option<&[Uuid]>) -> Sql {
+/// CTEs: `wanted` versions, and `hit`: such packages in images.
+fn with(wanted: &Wanted) -> Sql {
     let versions = &wanted.versions;
-    let of_nodes = |sql: Sql| match nodes {
-        Some(nodes) => sql.text(" AND asset.node_uid = ANY(").bind(Bind::Uuids(nodes.to_vec())).text(")"),
-        None => sql,
-    };
-    let with = Sql::new("WITH wanted AS MATERIALIZED (SELECT * FROM unnest(")
+    Sql::new("WITH wanted AS MATERIALIZED (SELECT * FROM unnest(")
         .binds([
             Bind::Texts(versions.iter().map(|one| one.manager.clone()).collect()),
             Bind::Bools(versions.iter().map(|one| one.by_name).collect()),
@@ -157,54 +154,75 @@ fn with(wanted: &Wanted, nodes: Option<&[Uuid]>) -> Sql {
         ])
         .text(
             ") AS one (manager, by_name, version, source_version)), \
-             installed AS MATERIALIZED (SELECT uid, node_uid FROM asset WHERE 1 = ANY(",
+             hit AS MATERIALIZED (SELECT image.digest, image_package.content_id, image_package.part, \
+             image_package.place FROM image_package \
+             JOIN image_content ON image_content.id = image_package.content_id \
+             JOIN image ON image.uid = image_content.image_uid WHERE ",
         )
-        .bind(Bind::SmallInts(wanted.places.clone()))
-        .text(") AND ")
+        .text(if wanted.looks_in_images() { "" } else { "false AND " })
+        .then(in_images(&wanted.package))
+        .text(" AND (image_package.manager, image_package.package = ")
+        .bind(name(&wanted.package))
+        .text(", image_package.version, image_package.source_version) IN (SELECT * FROM wanted))")
+}
+
+/// Condition: packages on nodes that are wanted.
+fn installed(wanted: &Wanted) -> Sql {
+    Sql::new(if wanted.places.contains(&ON_NODE) { "" } else { "false AND " })
         .then(on_nodes(&wanted.package))
         .text(" AND (")
         .text(OF_NODE)
         .bind(name(&wanted.package))
         .text(OF_NODE_AFTER)
-        .text(") IN (SELECT * FROM wanted)");
-    of_nodes(
-        of_nodes(with)
-            .text(
-                "), hit AS MATERIALIZED (SELECT image.digest, image_package.content_id, image_package.part, \
-                 image_package.place FROM image_package \
-                 JOIN image_content ON image_content.id = image_package.content_id \
-                 JOIN image ON image.uid = image_content.image_uid WHERE ",
-            )
-            .then(in_images(&wanted.package))
-            .text(" AND (image_package.manager, image_package.package = ")
-            .bind(name(&wanted.package))
-            .text(
-                ", image_package.version, image_package.source_version) IN (SELECT * FROM wanted)), \
-                 present AS MATERIALIZED (SELECT asset.uid, asset.node_uid, digest.digest \
-                 FROM (SELECT DISTINCT digest FROM hit) AS digest \
-                 JOIN asset ON asset.kind = 28 AND asset.natural_key = digest.digest \
-                 WHERE asset.state = 1 AND asset.delete_time IS NULL AND ",
-            )
-            .bind(Bind::SmallInts(wanted.places.clone()))
-            .text("::smallint[] && '{2,3}'"),
-    )
-    .text(") ")
+        .text(") IN (SELECT * FROM wanted)")
 }
 
-/// Nodes that may have something affected, by name and UUID, from one on.
+#[derive(QueryableByName)]
+struct CandidateRow {
+    #[diesel(sql_type = Uid)]
+    node_uid: Uuid,
+}
+
+/// The nodes of packages and images that are wanted; none if these are more than
+/// `most`, which are too many to look at for a page.
+///
+/// # Errors
+/// The query fails.
+pub async fn candidates(
+    connection: &mut AsyncPgConnection,
+    wanted: &Wanted,
+    most: usize,
+) -> QueryResult<Option<Vec<Uuid>>> {
+    let query = with(wanted)
+        .text(" SELECT node_uid FROM (SELECT node_uid FROM asset WHERE ")
+        .then(installed(wanted))
+        .text(
+            " UNION ALL SELECT asset.node_uid FROM (SELECT DISTINCT digest FROM hit) AS digest \
+             JOIN asset ON asset.kind = 28 AND asset.natural_key = digest.digest \
+             WHERE asset.state = 1 AND asset.delete_time IS NULL) AS one LIMIT ",
+        )
+        .bind(Bind::BigInt(i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1)));
+    let rows: Vec<CandidateRow> = load(connection, query).await?;
+    if rows.len() > most {
+        return Ok(None);
+    }
+    Ok(Some(rows.into_iter().map(|row| row.node_uid).collect()))
+}
+
+/// Nodes by name and UUID, from that of a key on; of all or of some.
 ///
 /// # Errors
 /// The query fails.
 pub async fn nodes(
     connection: &mut AsyncPgConnection,
-    wanted: &Wanted,
+    of: Option<&[Uuid]>,
     from: Option<&Key>,
     limit: i64,
 ) -> QueryResult<Vec<NodeRow>> {
-    let mut query = with(wanted, None).text(
-        "SELECT uid, display_name FROM node WHERE uid IN \
-         (SELECT node_uid FROM installed UNION SELECT node_uid FROM present)",
-    );
+    let mut query = Sql::new("SELECT uid, display_name FROM node WHERE true");
+    if let Some(of) = of {
+        query = query.text(" AND uid = ANY(").bind(Bind::Uuids(of.to_vec())).text(")");
+    }
     if let Some(key) = from {
         query = query
             .text(" AND (display_name, uid) >= (")
@@ -259,11 +277,8 @@ impl AffectedRow {
     }
 }
 
-const CONTAINERS: &str = "container.node_uid = present.node_uid AND container.kind = 27 AND container.state = 1 \
-     AND container.delete_time IS NULL \
-     AND container.attributes #>> '{details,container,image_digest}' = present.digest";
-
-/// What is affected on these nodes, after a key.
+/// What is affected on these nodes, after a key. Their images and containers are
+/// read node by node.
 ///
 /// # Errors
 /// The query fails.
@@ -274,25 +289,34 @@ pub async fn rows(
     after: Option<&Key>,
     limit: i64,
 ) -> QueryResult<Vec<AffectedRow>> {
-    let mut query = with(wanted, Some(nodes))
+    let nodes = || Bind::Uuids(nodes.to_vec());
+    let mut query = with(wanted)
+        .text(", image_of AS MATERIALIZED (SELECT uid, node_uid, natural_key AS digest FROM asset WHERE kind = 28 \
+             AND state = 1 AND delete_time IS NULL AND node_uid = ANY(")
+        .bind(nodes())
         .text(
-            "SELECT one.*, node.display_name AS node_display_name, asset.kind, asset.display_name, \
+            ")), container AS MATERIALIZED (SELECT uid, node_uid, \
+             attributes #>> '{details,container,image_digest}' AS digest FROM asset WHERE kind = 27 \
+             AND state = 1 AND delete_time IS NULL AND node_uid = ANY(",
+        )
+        .bind(nodes())
+        .text(
+            ")) SELECT one.*, node.display_name AS node_display_name, asset.kind, asset.display_name, \
              CASE WHEN one.place = 1 THEN asset.details END AS details FROM (\
              SELECT node_uid, 1::smallint AS place, uid AS asset_uid, '' AS digest, 0::bigint AS content_id, \
-             0 AS part, 0 AS seat FROM installed \
-             UNION ALL SELECT present.node_uid, 2::smallint, container.uid, present.digest, hit.content_id, \
-             hit.part, hit.place FROM present JOIN hit ON hit.digest = present.digest \
-             JOIN asset AS container ON ",
+             0 AS part, 0 AS seat FROM asset WHERE asset.node_uid = ANY(",
         )
-        .text(CONTAINERS)
+        .bind(nodes())
+        .text(") AND ")
+        .then(installed(wanted))
         .text(
-            " UNION ALL SELECT present.node_uid, 3::smallint, present.uid, present.digest, hit.content_id, \
-             hit.part, hit.place FROM present JOIN hit ON hit.digest = present.digest \
-             WHERE NOT EXISTS (SELECT FROM asset AS container WHERE ",
-        )
-        .text(CONTAINERS)
-        .text(
-            ")) AS one JOIN node ON node.uid = one.node_uid JOIN asset ON asset.uid = one.asset_uid \
+            " UNION ALL SELECT container.node_uid, 2::smallint, container.uid, hit.digest, hit.content_id, \
+             hit.part, hit.place FROM container JOIN hit ON hit.digest = container.digest \
+             UNION ALL SELECT image_of.node_uid, 3::smallint, image_of.uid, hit.digest, hit.content_id, \
+             hit.part, hit.place FROM image_of JOIN hit ON hit.digest = image_of.digest \
+             WHERE NOT EXISTS (SELECT FROM container WHERE container.node_uid = image_of.node_uid \
+             AND container.digest = image_of.digest)\
+             ) AS one JOIN node ON node.uid = one.node_uid JOIN asset ON asset.uid = one.asset_uid \
              WHERE one.place = ANY(",
         )
         .bind(Bind::SmallInts(wanted.places.clone()))
