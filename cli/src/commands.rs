@@ -21,7 +21,7 @@ use crate::{
     fields, follow,
     gateway::{Gateway, MAX_PAGE_BYTES, pages},
     output::Output,
-    verify,
+    relations, verify,
 };
 
 /// Does what the command says.
@@ -38,12 +38,14 @@ pub async fn run<W: Write>(
         Command::Asset(arguments) if arguments.revisions => revisions(arguments, gateway, output).await,
         Command::Asset(arguments) => asset(arguments, gateway, output).await,
         Command::Diff(arguments) => diff::diff(arguments, gateway, output).await,
+        Command::Related(arguments) => relations::related(arguments, gateway, output).await,
         Command::Nodes => nodes(gateway, output).await,
         Command::Scan(arguments) => scan(arguments, gateway, output).await,
         Command::Retire(arguments) => retire(arguments, gateway, output).await,
         Command::Events(arguments) => events(arguments, gateway, output).await,
         Command::ImagePackages(arguments) => image_packages(arguments, gateway, output).await,
         Command::ImageSearch(arguments) => image_search(arguments, gateway, output).await,
+        Command::Affected(arguments) => relations::affected(arguments, gateway, output).await,
         Command::Overview => overview(gateway, output).await,
         Command::DeadLetters(command) => dead_letters::run(command, gateway, output).await,
         // Told apart in `main`: there is no gateway to it.
@@ -53,6 +55,7 @@ pub async fn run<W: Write>(
 }
 
 /// The service of assets.
+/// Reads pages of any size.
 pub fn asset_service(channel: Channel) -> AssetServiceClient<Channel> {
     AssetServiceClient::new(channel).max_decoding_message_size(MAX_PAGE_BYTES)
 }
@@ -189,7 +192,8 @@ async fn events<W: Write>(
         .await
 }
 
-fn image_service(channel: Channel) -> ImageServiceClient<Channel> {
+/// Reads pages of any size.
+pub fn image_service(channel: Channel) -> ImageServiceClient<Channel> {
     ImageServiceClient::new(channel).max_decoding_message_size(MAX_PAGE_BYTES)
 }
 

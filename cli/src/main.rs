@@ -17,6 +17,7 @@ mod fields;
 mod follow;
 mod gateway;
 mod output;
+mod relations;
 mod simulation;
 mod table;
 mod verify;

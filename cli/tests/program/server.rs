@@ -165,6 +165,35 @@ impl AssetService for Inventory {
         Ok(Response::new(stream::iter(answers).boxed()))
     }
 
+    /// One asset a step of depth; names what else was asked for in the first step.
+    async fn list_related_assets(
+        &self,
+        request: Request<ListRelatedAssetsRequest>,
+    ) -> Result<Response<ListRelatedAssetsResponse>, Status> {
+        let request = request.into_inner();
+        let asked = format!("{:?} {:?} {}", request.types, request.kinds, request.direction);
+        let step = |number: i32| RelationStep {
+            r#type: if number == 1 { RelationType::RunsIn } else { RelationType::CreatedFrom }.into(),
+            direction: RelationDirection::Outgoing.into(),
+            asset: format!("assets/{number}"),
+            through: if number == 1 { asked.clone() } else { String::new() },
+        };
+        let related = |distance: i32| RelatedAsset {
+            asset: Some(Asset { kind: AssetKind::Container.into(), ..asset(distance.unsigned_abs(), "web") }),
+            distance,
+            path: (1..=distance).map(step).collect(),
+        };
+        let all: Vec<_> = (1..=request.depth.max(1)).map(related).collect();
+        let truncated = request.depth == 5;
+        let (related_assets, next_page_token) = page(&all, request.page_size, &request.page_token)?;
+        let total_size = i32::try_from(all.len()).unwrap();
+        Ok(Response::new(ListRelatedAssetsResponse {
+            related_assets,
+            next_page_token,
+            total_size,
+            truncated,
+        }))
+    }
     async fn create_asset(&self, _: Request<CreateAssetRequest>) -> Result<Response<Asset>, Status> {
         Err(Status::permission_denied("the tool must only read"))
     }
@@ -279,6 +308,50 @@ impl ImageService for Inventory {
             active_nodes: 4,
         };
         Ok(Response::new(SearchImagePackagesResponse { image_packages: vec![found], ..Default::default() }))
+    }
+    /// One on a node and one in a container, with what was asked for as versions.
+    async fn search_affected_packages(
+        &self,
+        request: Request<SearchAffectedPackagesRequest>,
+    ) -> Result<Response<SearchAffectedPackagesResponse>, Status> {
+        let request = request.into_inner();
+        if request.below_version == "1 2" {
+            return Err(kit::status::invalid_field(
+                "below_version",
+                "INVALID_VERSION",
+                "`1 2` is no version",
+            ));
+        }
+        let asked = format!(
+            "[{},{},{},{}] {} {:?}",
+            request.from_version,
+            request.below_version,
+            request.through_version,
+            request.exact_version,
+            request.version_order,
+            request.places
+        );
+        let row = |place: PackagePlace, incomparable| AffectedPackage {
+            node: "nodes/1".into(),
+            node_display_name: "web-1".into(),
+            place: place.into(),
+            asset: "assets/7".into(),
+            kind: AssetKind::Container.into(),
+            asset_display_name: "shop/web/front".into(),
+            image_digest: "sha256:ab".into(),
+            package: Some(PackageDetails { package: request.package.clone(), ..package(1) }),
+            compared_version: asked.clone(),
+            version_order: VersionOrder::Apk.into(),
+            incomparable,
+        };
+        let affected_packages = vec![row(PackagePlace::Node, false), row(PackagePlace::Container, true)];
+        let version_orders = vec![VersionOrder::Apk.into()];
+        let next_page_token = String::new();
+        Ok(Response::new(SearchAffectedPackagesResponse {
+            affected_packages,
+            next_page_token,
+            version_orders,
+        }))
     }
 }
 

@@ -47,6 +47,16 @@ fn questions() -> Vec<Question> {
             "AssetService/ListAssetRevisions",
             json!({"parent": "assets/a"}),
         ),
+        ask(
+            "GET",
+            "/v1/assets/a/relatedAssets?direction=RELATION_DIRECTION_INCOMING&types=RELATION_TYPE_RUNS_IN\
+             &types=RELATION_TYPE_BELONGS_TO&kinds=ASSET_KIND_POD&depth=5",
+            "AssetService/ListRelatedAssets",
+            json!({
+                "parent": "assets/a", "direction": "RELATION_DIRECTION_INCOMING", "depth": 5,
+                "types": ["RELATION_TYPE_RUNS_IN", "RELATION_TYPE_BELONGS_TO"], "kinds": ["ASSET_KIND_POD"],
+            }),
+        ),
         ask("GET", "/v1/nodes/n", "NodeService/GetNode", json!({"name": "nodes/n"})),
         ask("GET", "/v1/nodes?pageSize=3", "NodeService/ListNodes", json!({"pageSize": 3})),
         ask("GET", "/v1/events?filter=x", "EventService/ListEvents", json!({"filter": "x"})),

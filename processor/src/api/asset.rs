@@ -1,7 +1,7 @@
 //! AssetService: reading. Writing is in `edit`.
 
 use contracts::v1::{
-    Asset, CreateAssetRequest, DeleteAssetRequest, DiffAssetRequest, DiffAssetResponse, DiffAssetsRequest, GetAssetRequest, ListAssetRevisionsRequest, ListAssetRevisionsResponse, ListAssetsRequest, ListAssetsResponse, RevertAssetRequest, UpdateAssetRequest, WatchAssetsRequest, asset_service_server::AssetService,
+    Asset, CreateAssetRequest, DeleteAssetRequest, DiffAssetRequest, DiffAssetResponse, DiffAssetsRequest, GetAssetRequest, ListAssetRevisionsRequest, ListAssetRevisionsResponse, ListAssetsRequest, ListAssetsResponse, ListRelatedAssetsRequest, ListRelatedAssetsResponse, RevertAssetRequest, UpdateAssetRequest, WatchAssetsRequest, asset_service_server::AssetService,
 };
 use kit::{identity::Collection, status::not_found};
 use tonic::{Request, Response, Status};
@@ -151,5 +151,12 @@ impl AssetService for Api {
 
     async fn revert_asset(&self, request: Request<RevertAssetRequest>) -> Result<Response<Asset>, Status> {
         self.revert(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_related_assets(
+        &self,
+        request: Request<ListRelatedAssetsRequest>,
+    ) -> Result<Response<ListRelatedAssetsResponse>, Status> {
+        self.related(request).await.map(Response::new)
     }
 }

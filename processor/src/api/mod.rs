@@ -1,5 +1,6 @@
 //! The gRPC services: validate → act → reply.
 
+mod affected;
 mod asset;
 mod convert;
 mod dead_letter;
@@ -17,6 +18,7 @@ mod node;
 mod node_act;
 mod overview;
 mod past;
+mod related;
 mod request;
 mod revert;
 mod task;

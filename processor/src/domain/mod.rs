@@ -1,5 +1,6 @@
 //! The rules, pure: no transport, no driver.
 
+pub mod affected;
 pub mod attributes;
 pub mod changes;
 pub mod completeness;
@@ -12,3 +13,5 @@ pub mod managed;
 pub mod page_token;
 pub mod refold;
 pub mod watched;
+pub mod relations;
+pub mod version;

@@ -1,6 +1,7 @@
 //! PostgreSQL: one file a table or a purpose. Functions take a connection and
 //! return `QueryResult`; `_in_txn` says that the caller owns the transaction.
 
+pub mod affected;
 pub mod asset;
 pub mod command;
 pub mod completeness;
@@ -16,6 +17,7 @@ pub mod node;
 pub mod overview;
 pub mod past;
 pub mod pool;
+pub mod related;
 pub mod retire;
 pub mod scrub;
 pub mod shared;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod affected;
 mod assets;
 mod bad_input;
 mod completeness;
@@ -16,6 +17,7 @@ mod ingest;
 mod integrity;
 mod kinds;
 mod past;
+mod related;
 mod retention;
 mod running;
 mod scrub;
