@@ -1,9 +1,10 @@
-//! AssetService: reading. Writing is in `edit`.
+//! AssetService: reading. Writing is in `edit` and `batch`.
 
 use contracts::v1::{
-    Asset, CreateAssetRequest, DeleteAssetRequest, GetAssetRequest, ListAssetRevisionsRequest,
-    ListAssetRevisionsResponse, ListAssetsRequest, ListAssetsResponse, UpdateAssetRequest,
-    asset_service_server::AssetService,
+    Asset, BatchGetAssetsRequest, BatchGetAssetsResponse, BatchUpdateAssetsRequest,
+    BatchUpdateAssetsResponse, CreateAssetRequest, DeleteAssetRequest, GetAssetRequest,
+    ListAssetRevisionsRequest, ListAssetRevisionsResponse, ListAssetsRequest, ListAssetsResponse,
+    UndeleteAssetRequest, UpdateAssetRequest, asset_service_server::AssetService,
 };
 use kit::{identity::Collection, status::not_found};
 use tonic::{Request, Response, Status};
@@ -23,7 +24,7 @@ pub(super) fn missing(uid: Uuid) -> Status {
 }
 
 impl Api {
-    fn asset_schema(&self) -> Schema {
+    pub(super) fn asset_schema(&self) -> Schema {
         Schema {
             message: self.descriptors.message("Asset").expect("the contracts have Asset"),
             names: &[("name", Collection::Assets), ("node", Collection::Nodes)],
@@ -86,6 +87,27 @@ impl AssetService for Api {
 
     async fn delete_asset(&self, request: Request<DeleteAssetRequest>) -> Result<Response<Asset>, Status> {
         self.delete(request).await.map(Response::new)
+    }
+
+    async fn undelete_asset(
+        &self,
+        request: Request<UndeleteAssetRequest>,
+    ) -> Result<Response<Asset>, Status> {
+        self.undelete(request).await.map(Response::new)
+    }
+
+    async fn batch_get_assets(
+        &self,
+        request: Request<BatchGetAssetsRequest>,
+    ) -> Result<Response<BatchGetAssetsResponse>, Status> {
+        self.batch_get(request).await.map(Response::new)
+    }
+
+    async fn batch_update_assets(
+        &self,
+        request: Request<BatchUpdateAssetsRequest>,
+    ) -> Result<Response<BatchUpdateAssetsResponse>, Status> {
+        self.batch_update(request).await.map(Response::new)
     }
 
     async fn list_asset_revisions(

@@ -3,9 +3,14 @@
 pub mod attributes;
 pub mod changes;
 pub mod completeness;
+pub mod custom_field;
+pub mod field;
 pub mod filter;
 pub mod fold;
 pub mod image;
+pub mod label;
+pub mod lifecycle;
 pub mod managed;
+pub mod once;
 pub mod page_token;
 pub mod refold;

@@ -2,8 +2,10 @@
 //! return `QueryResult`; `_in_txn` says that the caller owns the transaction.
 
 pub mod asset;
+pub mod asset_edit;
 pub mod command;
 pub mod completeness;
+pub mod custom_field;
 pub mod dead_letter;
 pub mod event;
 pub mod filter_sql;
@@ -14,7 +16,9 @@ pub mod integrity;
 pub mod node;
 pub mod overview;
 pub mod pool;
+pub mod request;
 pub mod retire;
+pub mod saved_search;
 pub mod scrub;
 pub mod signing_key;
 pub mod sql;
