@@ -20,6 +20,7 @@ use crate::{
     failure::Failure,
     fields, follow,
     gateway::{Gateway, MAX_PAGE_BYTES, pages},
+    manage,
     output::Output,
     verify,
 };
@@ -37,6 +38,10 @@ pub async fn run<W: Write>(
         Command::Assets(arguments) => assets(arguments, gateway, output).await,
         Command::Asset(arguments) if arguments.revisions => revisions(arguments, gateway, output).await,
         Command::Asset(arguments) => asset(arguments, gateway, output).await,
+        Command::Set(arguments) => manage::set(arguments, gateway, output).await,
+        Command::Undelete(arguments) => manage::undelete(arguments, gateway, output).await,
+        Command::SavedSearches(command) => manage::saved_searches::run(command, gateway, output).await,
+        Command::CustomFields(command) => manage::custom_fields::run(command, gateway, output).await,
         Command::Nodes => nodes(gateway, output).await,
         Command::Scan(arguments) => scan(arguments, gateway, output).await,
         Command::Retire(arguments) => retire(arguments, gateway, output).await,
@@ -51,11 +56,13 @@ pub async fn run<W: Write>(
     }
 }
 
-fn asset_service(channel: Channel) -> AssetServiceClient<Channel> {
+/// Client of the assets' service.
+pub fn asset_service(channel: Channel) -> AssetServiceClient<Channel> {
     AssetServiceClient::new(channel).max_decoding_message_size(MAX_PAGE_BYTES)
 }
 
-async fn assets<W: Write>(
+/// Lists assets.
+pub async fn assets<W: Write>(
     arguments: &AssetsArguments,
     gateway: &Gateway,
     output: &mut Output<W>,
@@ -74,7 +81,7 @@ async fn assets<W: Write>(
 }
 
 /// `assets/{uuid}` of what may be the UUID alone.
-fn asset_name(name: &str) -> String {
+pub fn asset_name(name: &str) -> String {
     if name.contains('/') { name.to_owned() } else { format!("assets/{name}") }
 }
 
@@ -84,7 +91,11 @@ fn node_name(name: &str) -> String {
 }
 
 /// One message whole.
-fn show<W: Write>(name: &str, message: &impl prost::Message, output: &mut Output<W>) -> Result<(), Failure> {
+pub fn show<W: Write>(
+    name: &str,
+    message: &impl prost::Message,
+    output: &mut Output<W>,
+) -> Result<(), Failure> {
     if output.is_json() {
         return output.message(name, message);
     }

@@ -15,6 +15,7 @@ mod failure;
 mod fields;
 mod follow;
 mod gateway;
+mod manage;
 mod output;
 mod simulation;
 mod table;

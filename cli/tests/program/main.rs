@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod dead_letters;
+mod manage;
 mod server;
 
 use std::{process::Stdio, time::Duration};

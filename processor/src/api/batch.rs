@@ -180,8 +180,7 @@ impl Batch<'_> {
             true => found(connection, &named).await?,
             false => lock_in_txn(connection, &named).await?,
         };
-        let missing: Vec<Uuid> =
-            named.into_iter().filter(|uid| there.binary_search(uid).is_err()).collect();
+        let missing: Vec<Uuid> = named.into_iter().filter(|uid| there.binary_search(uid).is_err()).collect();
         if missing.is_empty() { Ok(there) } else { Err(not_found(&missing).into()) }
     }
 
@@ -191,8 +190,9 @@ impl Batch<'_> {
         let mut chosen = under(connection, condition, None, most + 1).await?;
         if chosen.len() > MAX_PATCHED {
             let count = count_under(connection, condition).await?;
-            let text =
-                format!("{count} assets are under it; at most {MAX_PATCHED} can be edited at once: narrow it");
+            let text = format!(
+                "{count} assets are under it; at most {MAX_PATCHED} can be edited at once: narrow it"
+            );
             let about = [("count", count.to_string()), ("limit", MAX_PATCHED.to_string())];
             return Err(count_refused("TOO_MANY_ASSETS", text, &about).into());
         }
@@ -212,12 +212,7 @@ impl Batch<'_> {
     }
 
     /// What becomes of one asset; none if nothing, or if it is at fault.
-    fn decide(
-        &mut self,
-        row: EditRow,
-        definitions: &Definitions,
-        now: DateTime<Utc>,
-    ) -> Option<NewRevision> {
+    fn decide(&mut self, row: EditRow, definitions: &Definitions, now: DateTime<Utc>) -> Option<NewRevision> {
         let (patch, done) = (self.target.patch(row.uid)?, &mut self.done);
         if row.delete_time.is_some() {
             done.faults.add(row.uid, Fault::Deleted);

@@ -72,7 +72,8 @@ fn stored(field: CustomField) -> CustomField {
 fn key<'a>(field: &str, name: &'a str) -> Result<&'a str, Status> {
     let key = name.strip_prefix(COLLECTION).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default();
     check_key(field, key).map_err(|_| {
-        let problem = format!("`{}` is not a name like {COLLECTION}/cost_centre", crate::domain::field::shown(name));
+        let problem =
+            format!("`{}` is not a name like {COLLECTION}/cost_centre", crate::domain::field::shown(name));
         invalid_field(field, "INVALID_NAME", problem)
     })?;
     Ok(key)

@@ -24,11 +24,11 @@ mod write;
 use std::sync::Arc;
 
 use contracts::v1::{
-    asset_service_server::AssetServiceServer, custom_field_service_server::CustomFieldServiceServer, dead_letter_service_server::DeadLetterServiceServer,
-    event_service_server::EventServiceServer, image_service_server::ImageServiceServer,
-    ingest_service_server::IngestServiceServer, integrity_service_server::IntegrityServiceServer,
-    node_service_server::NodeServiceServer, overview_service_server::OverviewServiceServer,
-    saved_search_service_server::SavedSearchServiceServer,
+    asset_service_server::AssetServiceServer, custom_field_service_server::CustomFieldServiceServer,
+    dead_letter_service_server::DeadLetterServiceServer, event_service_server::EventServiceServer,
+    image_service_server::ImageServiceServer, ingest_service_server::IngestServiceServer,
+    integrity_service_server::IntegrityServiceServer, node_service_server::NodeServiceServer,
+    overview_service_server::OverviewServiceServer, saved_search_service_server::SavedSearchServiceServer,
 };
 use kit::{
     grpc::{MAX_MESSAGE_BYTES, Routes},

@@ -81,7 +81,9 @@ impl Api {
     pub(super) async fn write<A>(
         &self,
         call: Call,
-        act: impl for<'c> FnOnce(&'c mut AsyncPgConnection) -> BoxFuture<'c, Result<A, WriteError>> + Send + 'static,
+        act: impl for<'c> FnOnce(&'c mut AsyncPgConnection) -> BoxFuture<'c, Result<A, WriteError>>
+        + Send
+        + 'static,
     ) -> Result<A, Status>
     where
         A: Message + Default + 'static,

@@ -36,12 +36,14 @@ impl Definition {
     pub fn new(field: CustomField) -> Result<Self, FieldError> {
         line("custom_field.title", &field.title, MAX_TITLE_BYTES)?;
         text("custom_field.description", &field.description, MAX_DESCRIPTION_BYTES)?;
-        let Ok(CustomFieldType::Text
+        let Ok(
+            CustomFieldType::Text
             | CustomFieldType::Number
             | CustomFieldType::Bool
             | CustomFieldType::Date
             | CustomFieldType::Enum
-            | CustomFieldType::Url) = CustomFieldType::try_from(field.r#type)
+            | CustomFieldType::Url,
+        ) = CustomFieldType::try_from(field.r#type)
         else {
             return Err(FieldError::new("custom_field.type", "is required: what its values are"));
         };
@@ -70,7 +72,11 @@ impl Definition {
     pub fn check(&self, value: &str, kind: AssetKind) -> Result<(), String> {
         if !self.applies(kind) {
             let kinds: Vec<&str> = self.field.kinds().map(short).collect();
-            return Err(format!("is for assets of kind {}, and this one is {}", kinds.join(", "), short(kind)));
+            return Err(format!(
+                "is for assets of kind {}, and this one is {}",
+                kinds.join(", "),
+                short(kind)
+            ));
         }
         text("", value, MAX_VALUE_BYTES).map_err(|error| error.problem)?;
         if value.is_empty() {
@@ -113,7 +119,9 @@ impl Definition {
     fn check_number(&self, value: &str) -> Result<(), String> {
         let Some(number) = number(value) else {
             let value = shown(value);
-            return Err(format!("`{value}` is no number like -12 or 3.5, of at most {MAX_NUMBER_BYTES} bytes"));
+            return Err(format!(
+                "`{value}` is no number like -12 or 3.5, of at most {MAX_NUMBER_BYTES} bytes"
+            ));
         };
         if let Some(least) = self.field.min_value.filter(|least| number < *least) {
             return Err(format!("{value} is below {least}"));
@@ -269,7 +277,9 @@ fn number(text: &str) -> Option<f64> {
 }
 
 fn is_date(text: &str) -> bool {
-    text.len() == "2027-02-28".len() && NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok()
+    // chrono takes signs and single digits too.
+    let plain = text.bytes().enumerate().all(|(place, byte)| byte.is_ascii_digit() || matches!(place, 4 | 7));
+    plain && text.len() == "2027-02-28".len() && NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok()
 }
 
 fn is_url(text: &str) -> bool {
@@ -312,10 +322,18 @@ mod tests {
         for (field, good, bad) in [
             (of(CustomFieldType::Text), vec!["x", "ä b"], vec!["", "a\0"]),
             (fitted, vec!["AB", "xxx"], vec!["A", "ABC", "xAB", "AB\n", "xxxx"]),
-            (of(CustomFieldType::Number), vec!["0", "-12", "3.50"], vec!["", "1e3", ".5", "5.", "+1", "1,5", "NaN", "--1"]),
+            (
+                of(CustomFieldType::Number),
+                vec!["0", "-12", "3.50"],
+                vec!["", "1e3", ".5", "5.", "+1", "1,5", "NaN", "--1"],
+            ),
             (bounded, vec!["0", "42.5"], vec!["-0.1", "42.51"]),
             (of(CustomFieldType::Bool), vec!["true", "false"], vec!["yes", "True", "1"]),
-            (of(CustomFieldType::Date), vec!["2028-02-29"], vec!["2027-02-29", "2027-2-28", "27-02-28", "+027-02-28"]),
+            (
+                of(CustomFieldType::Date),
+                vec!["2028-02-29"],
+                vec!["2027-02-29", "2027-2-28", "27-02-28", "+027-02-28"],
+            ),
             (choice(&["gold", "no gold"]), vec!["gold", "no gold"], vec!["Gold", "silver"]),
             (
                 of(CustomFieldType::Url),

@@ -65,7 +65,8 @@ mod tests {
             assert_eq!(check(key, value), Ok(()), "{key}={value}");
         }
         let long = format!("{}a/k", "p.".repeat(127));
-        for key in ["", "/", "a/", "/a", "a/b/c", "Ä", "-x", "x-", "a b", "A.io/x", "a..b/x", "a_b/x", &long] {
+        for key in ["", "/", "a/", "/a", "a/b/c", "Ä", "-x", "x-", "a b", "A.io/x", "a..b/x", "a_b/x", &long]
+        {
             assert_eq!(check(key, ""), Err(KEY), "{key}");
         }
         assert_eq!(check(&"k".repeat(64), ""), Err(KEY));

@@ -174,10 +174,8 @@ pub fn changed(before: &Editable, after: &Editable) -> Vec<String> {
     ];
     let mut changed: Vec<String> =
         fields.iter().filter(|(differs, _)| *differs).map(|(_, path)| (*path).to_owned()).collect();
-    let maps = [
-        ("labels", &old.labels, &new.labels),
-        ("custom_fields", &old.custom_fields, &new.custom_fields),
-    ];
+    let maps =
+        [("labels", &old.labels, &new.labels), ("custom_fields", &old.custom_fields, &new.custom_fields)];
     for (name, old, new) in maps {
         for key in old.keys().chain(new.keys()) {
             if old.get(key) != new.get(key) {

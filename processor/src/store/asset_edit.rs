@@ -77,10 +77,9 @@ struct Found {
 /// # Errors
 /// A query fails.
 pub async fn lock_in_txn(connection: &mut AsyncPgConnection, uids: &[Uuid]) -> QueryResult<Vec<Uuid>> {
-    let nodes =
-        Sql::new("SELECT uid FROM node WHERE uid IN (SELECT node_uid FROM asset WHERE uid = ANY(")
-            .bind(Bind::Uuids(uids.to_vec()))
-            .text(")) ORDER BY uid FOR NO KEY UPDATE");
+    let nodes = Sql::new("SELECT uid FROM node WHERE uid IN (SELECT node_uid FROM asset WHERE uid = ANY(")
+        .bind(Bind::Uuids(uids.to_vec()))
+        .text(")) ORDER BY uid FOR NO KEY UPDATE");
     execute(connection, nodes).await?;
     let assets = Sql::new("SELECT uid FROM asset WHERE uid = ANY(")
         .bind(Bind::Uuids(uids.to_vec()))

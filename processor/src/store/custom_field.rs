@@ -97,17 +97,16 @@ pub async fn count_in_txn(connection: &mut AsyncPgConnection) -> QueryResult<i64
 /// # Errors
 /// The statement fails.
 pub async fn insert_in_txn(connection: &mut AsyncPgConnection, row: &CustomFieldRow) -> QueryResult<bool> {
-    let insert = Sql::new(
-        "INSERT INTO custom_field (key, definition, revision, create_time, update_time) VALUES (",
-    )
-    .binds([
-        Bind::Text(row.key.clone()),
-        Bind::Bytes(Some(row.definition.clone())),
-        Bind::BigInt(row.revision),
-        Bind::Time(Some(row.create_time)),
-        Bind::Time(Some(row.update_time)),
-    ])
-    .text(") ON CONFLICT DO NOTHING");
+    let insert =
+        Sql::new("INSERT INTO custom_field (key, definition, revision, create_time, update_time) VALUES (")
+            .binds([
+                Bind::Text(row.key.clone()),
+                Bind::Bytes(Some(row.definition.clone())),
+                Bind::BigInt(row.revision),
+                Bind::Time(Some(row.create_time)),
+                Bind::Time(Some(row.update_time)),
+            ])
+            .text(") ON CONFLICT DO NOTHING");
     Ok(execute(connection, insert).await? > 0)
 }
 

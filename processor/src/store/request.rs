@@ -56,8 +56,7 @@ pub async fn begin_in_txn(connection: &mut AsyncPgConnection, once: &Once) -> Qu
         if execute(connection, insert).await? > 0 {
             return Ok(None);
         }
-        let select =
-            Sql::new("SELECT method, fingerprint, answer FROM request WHERE ").then(is(once));
+        let select = Sql::new("SELECT method, fingerprint, answer FROM request WHERE ").then(is(once));
         if let Some(done) = load(connection, select).await?.pop() {
             return Ok(Some(done));
         }

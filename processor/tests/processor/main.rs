@@ -13,6 +13,7 @@ mod images;
 mod ingest;
 mod integrity;
 mod kinds;
+mod manage;
 mod retention;
 mod running;
 mod scrub;

@@ -8,10 +8,7 @@ use tonic::{Code, Status};
 use uuid::Uuid;
 
 use super::target::Target;
-use crate::domain::{
-    lifecycle,
-    managed::Refused,
-};
+use crate::domain::{lifecycle, managed::Refused};
 
 /// Assets at fault that a refusal names.
 const NAMED: usize = 10;

@@ -64,9 +64,10 @@ pub(super) fn paths(
             "display_name" if created_by_person => paths.push(Path::DisplayName),
             // Sent along to say which asset and version; they write nothing.
             "name" | "etag" => {}
-            other => paths.push(entry(other).ok_or_else(|| {
-                FieldError::new("update_mask", not_editable(other, created_by_person))
-            })?),
+            other => paths.push(
+                entry(other)
+                    .ok_or_else(|| FieldError::new("update_mask", not_editable(other, created_by_person)))?,
+            ),
         }
     }
     Ok(paths)
@@ -112,7 +113,10 @@ fn set_fields(asset: &Asset, created_by_person: bool) -> Result<Vec<Path>, Field
     ];
     let paths: Vec<Path> = set.into_iter().filter(|(set, _)| *set).map(|(_, path)| path).collect();
     if paths.is_empty() {
-        return Err(FieldError::new("update_mask", "is empty, and no managed field is set: nothing to write"));
+        return Err(FieldError::new(
+            "update_mask",
+            "is empty, and no managed field is set: nothing to write",
+        ));
     }
     Ok(paths)
 }

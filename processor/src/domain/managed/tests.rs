@@ -64,7 +64,8 @@ fn entries_of_maps_are_set_and_taken_away_by_key() {
     let (after, changed) = edit(&recorded(), &given, &paths, rules(AssetKind::Disk, &none)).unwrap();
     assert_eq!(changed, ["managed.labels.env", "managed.labels.example.org/team"]);
     assert_eq!(after.managed.labels, [("example.org/team".to_owned(), "a".to_owned())].into());
-    let dotted = edit(&recorded(), &given, &mask(&["managed.labels.example.org/team"]), rules(AssetKind::Disk, &none));
+    let dotted =
+        edit(&recorded(), &given, &mask(&["managed.labels.example.org/team"]), rules(AssetKind::Disk, &none));
     assert_eq!(dotted.unwrap().1, ["managed.labels.example.org/team"], "dots need no backticks");
 }
 
