@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     ingest::small,
-    sql::{Bind, Sql, execute, load},
+    sql::{Bind, Sql, execute, load, load_once},
 };
 
 /// A row of `asset` as edits need it: without what agents saw.
@@ -125,7 +125,7 @@ pub async fn under(
 ) -> QueryResult<Vec<Uuid>> {
     let query = Sql::new("SELECT asset.uid AS uid").then(chosen(condition, of));
     let query = query.text(" ORDER BY asset.uid LIMIT ").bind(Bind::BigInt(most));
-    Ok(load::<Found>(connection, query).await?.into_iter().map(|row| row.uid).collect())
+    Ok(load_once::<Found>(connection, query).await?.into_iter().map(|row| row.uid).collect())
 }
 
 #[derive(QueryableByName)]
@@ -140,7 +140,7 @@ struct Count {
 /// The query fails.
 pub async fn count_under(connection: &mut AsyncPgConnection, condition: &Sql) -> QueryResult<i64> {
     let query = Sql::new("SELECT count(*) AS count").then(chosen(condition, None));
-    Ok(load::<Count>(connection, query).await?.first().map_or(0, |row| row.count))
+    Ok(load_once::<Count>(connection, query).await?.first().map_or(0, |row| row.count))
 }
 
 fn chosen(condition: &Sql, of: Option<&[Uuid]>) -> Sql {
