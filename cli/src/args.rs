@@ -7,6 +7,8 @@ use contracts::v1::{
 };
 use prost_types::Timestamp;
 
+use crate::manage::args::{CustomFieldsCommand, SavedSearchesCommand, SetArguments, UndeleteArguments};
+
 /// Reads AssetTrack's inventory through its gateway, and does what operators do.
 #[derive(Debug, Parser)]
 #[command(name = "assettrack", version)]
@@ -50,6 +52,17 @@ pub enum Command {
     Diff(DiffArguments),
     /// Lists the assets that an asset relates to, the nearest first.
     Related(RelatedArguments),
+    /// Sets managed fields of assets: owner, lifecycle, location, notes, labels and
+    /// custom fields. All of them or none.
+    Set(Box<SetArguments>),
+    /// Takes the deletion of an asset back.
+    Undelete(UndeleteArguments),
+    /// Lists, keeps, runs or deletes searches for assets.
+    #[command(subcommand)]
+    SavedSearches(SavedSearchesCommand),
+    /// Lists, defines or deletes custom fields of assets.
+    #[command(subcommand)]
+    CustomFields(CustomFieldsCommand),
     /// Lists the machines that run agents.
     Nodes,
     /// Has the agent of a node scan now.
@@ -170,7 +183,7 @@ pub struct RetireArguments {
 }
 
 /// A kind by its name, in upper or lower case.
-fn kind(name: &str) -> Result<AssetKind, String> {
+pub fn kind(name: &str) -> Result<AssetKind, String> {
     AssetKind::from_str_name(&format!("ASSET_KIND_{}", name.to_uppercase()))
         .ok_or_else(|| "is no kind of asset; one is PACKAGE".to_owned())
 }

@@ -20,6 +20,7 @@ use crate::{
     failure::Failure,
     fields, follow,
     gateway::{Gateway, MAX_PAGE_BYTES, pages},
+    manage,
     output::Output,
     relations, verify,
 };
@@ -39,6 +40,10 @@ pub async fn run<W: Write>(
         Command::Asset(arguments) => asset(arguments, gateway, output).await,
         Command::Diff(arguments) => diff::diff(arguments, gateway, output).await,
         Command::Related(arguments) => relations::related(arguments, gateway, output).await,
+        Command::Set(arguments) => manage::set(arguments, gateway, output).await,
+        Command::Undelete(arguments) => manage::undelete(arguments, gateway, output).await,
+        Command::SavedSearches(command) => manage::saved_searches::run(command, gateway, output).await,
+        Command::CustomFields(command) => manage::custom_fields::run(command, gateway, output).await,
         Command::Nodes => nodes(gateway, output).await,
         Command::Scan(arguments) => scan(arguments, gateway, output).await,
         Command::Retire(arguments) => retire(arguments, gateway, output).await,
@@ -56,11 +61,13 @@ pub async fn run<W: Write>(
 
 /// The service of assets.
 /// Reads pages of any size.
+/// Client of the assets' service.
 pub fn asset_service(channel: Channel) -> AssetServiceClient<Channel> {
     AssetServiceClient::new(channel).max_decoding_message_size(MAX_PAGE_BYTES)
 }
 
-async fn assets<W: Write>(
+/// Lists assets.
+pub async fn assets<W: Write>(
     arguments: &AssetsArguments,
     gateway: &Gateway,
     output: &mut Output<W>,
@@ -99,7 +106,11 @@ fn node_name(name: &str) -> String {
 }
 
 /// One message whole.
-fn show<W: Write>(name: &str, message: &impl prost::Message, output: &mut Output<W>) -> Result<(), Failure> {
+pub fn show<W: Write>(
+    name: &str,
+    message: &impl prost::Message,
+    output: &mut Output<W>,
+) -> Result<(), Failure> {
     if output.is_json() {
         return output.message(name, message);
     }

@@ -16,6 +16,7 @@ mod failure;
 mod fields;
 mod follow;
 mod gateway;
+mod manage;
 mod output;
 mod relations;
 mod simulation;

@@ -3,6 +3,7 @@
 
 mod dead_letters;
 mod diff;
+mod manage;
 mod server;
 
 use std::{process::Stdio, time::Duration};

@@ -7,8 +7,9 @@ use std::{
 
 use contracts::v1::{asset_service_server::*, event_service_server::*, image_service_server::*};
 use contracts::v1::{
+    custom_field_service_server::CustomFieldServiceServer,
     dead_letter_service_server::DeadLetterServiceServer, integrity_service_server::*, node_service_server::*,
-    overview_service_server::*, *,
+    overview_service_server::*, saved_search_service_server::SavedSearchServiceServer, *,
 };
 use futures::{StreamExt, stream, stream::BoxStream};
 use prost_types::Timestamp;
@@ -218,6 +219,27 @@ impl AssetService for Inventory {
     }
     async fn revert_asset(&self, _: Request<RevertAssetRequest>) -> Result<Response<Asset>, Status> {
         Err(Status::permission_denied("the tool must only read"))
+    }
+
+    async fn undelete_asset(
+        &self,
+        request: Request<UndeleteAssetRequest>,
+    ) -> Result<Response<Asset>, Status> {
+        let request = request.into_inner();
+        assert!(!request.request_id.is_empty());
+        Ok(Response::new(Asset { name: request.name, ..Asset::default() }))
+    }
+    async fn batch_get_assets(
+        &self,
+        _: Request<BatchGetAssetsRequest>,
+    ) -> Result<Response<BatchGetAssetsResponse>, Status> {
+        Err(Status::permission_denied("the tool does not ask for it"))
+    }
+    async fn batch_update_assets(
+        &self,
+        request: Request<BatchUpdateAssetsRequest>,
+    ) -> Result<Response<BatchUpdateAssetsResponse>, Status> {
+        Ok(Response::new(crate::manage::batch(self, request.into_inner())))
     }
 }
 
@@ -472,6 +494,8 @@ pub async fn serve(inventory: Inventory) -> String {
         .add_service(IntegrityServiceServer::new(inventory.clone()))
         .add_service(NodeServiceServer::new(inventory.clone()))
         .add_service(DeadLetterServiceServer::new(inventory.clone()))
+        .add_service(SavedSearchServiceServer::new(inventory.clone()))
+        .add_service(CustomFieldServiceServer::new(inventory.clone()))
         .add_service(OverviewServiceServer::new(inventory))
         .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
     tokio::spawn(server);

@@ -73,6 +73,37 @@ fn questions() -> Vec<Question> {
         },
         ask("POST", "/v1/assets", "AssetService/CreateAsset", json!({})),
         Question {
+            body: Some(r#"{"etag": "e"}"#),
+            ..ask(
+                "POST",
+                "/v1/assets/a:undelete",
+                "AssetService/UndeleteAsset",
+                json!({"name": "assets/a", "etag": "e"}),
+            )
+        },
+        ask(
+            "GET",
+            "/v1/assets:batchGet?names=assets/b&names=assets/a",
+            "AssetService/BatchGetAssets",
+            json!({"names": ["assets/b", "assets/a"]}),
+        ),
+        Question {
+            body: Some(
+                r#"{"names": ["assets/a", "assets/b"], "updateMask": "managed.labels.env,managed.customFields.cost",
+                    "patch": {"managed": {"customFields": {"cost": "1"}}}}"#,
+            ),
+            ..ask(
+                "POST",
+                "/v1/assets:batchUpdate",
+                "AssetService/BatchUpdateAssets",
+                json!({
+                    "names": ["assets/a", "assets/b"],
+                    "updateMask": "managed.labels.env,managed.customFields.cost",
+                    "patch": {"managed": {"customFields": {"cost": "1"}}},
+                }),
+            )
+        },
+        Question {
             body: Some(r#"{"managed": {"owner": "", "notes": "n"}, "name": "assets/other", "etag": "e"}"#),
             ..ask(
                 "PATCH",

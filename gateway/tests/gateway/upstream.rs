@@ -113,7 +113,7 @@ impl AssetService for Processor {
 
     /// Gives the asset back, with the mask in its natural key.
     async fn update_asset(&self, request: Request<UpdateAssetRequest>) -> Result<Response<Asset>, Status> {
-        let UpdateAssetRequest { asset, update_mask } = request.into_inner();
+        let UpdateAssetRequest { asset, update_mask, .. } = request.into_inner();
         let mut paths = update_mask.map(|FieldMask { paths }| paths).unwrap_or_default();
         paths.sort();
         Ok(Response::new(Asset { natural_key: paths.join(","), ..asset.unwrap_or_default() }))
@@ -173,6 +173,38 @@ impl AssetService for Processor {
 
     async fn revert_asset(&self, request: Request<RevertAssetRequest>) -> Result<Response<Asset>, Status> {
         Ok(Response::new(asset(&request.into_inner().name)))
+    }
+
+    async fn undelete_asset(
+        &self,
+        request: Request<UndeleteAssetRequest>,
+    ) -> Result<Response<Asset>, Status> {
+        let request = request.into_inner();
+        Ok(Response::new(Asset { name: request.name, etag: request.etag, ..Asset::default() }))
+    }
+
+    async fn batch_get_assets(
+        &self,
+        request: Request<BatchGetAssetsRequest>,
+    ) -> Result<Response<BatchGetAssetsResponse>, Status> {
+        let assets = request.into_inner().names.iter().map(|name| asset(name)).collect();
+        Ok(Response::new(BatchGetAssetsResponse { assets }))
+    }
+
+    /// Counts what it was given, and gives the patch back with the mask.
+    async fn batch_update_assets(
+        &self,
+        request: Request<BatchUpdateAssetsRequest>,
+    ) -> Result<Response<BatchUpdateAssetsResponse>, Status> {
+        let request = request.into_inner();
+        let after = request.patch.and_then(|patch| patch.managed);
+        let changed_fields = request.update_mask.unwrap_or_default().paths;
+        let change = AssetChange { after, changed_fields, ..AssetChange::default() };
+        Ok(Response::new(BatchUpdateAssetsResponse {
+            matched_count: i32::try_from(request.names.len() + request.edits.len()).unwrap(),
+            sample: vec![change],
+            ..BatchUpdateAssetsResponse::default()
+        }))
     }
 
     async fn list_asset_revisions(

@@ -1,7 +1,7 @@
-//! AssetService: reading. Writing is in `edit`.
+//! AssetService: reading. Writing is in `edit` and `batch`.
 
 use contracts::v1::{
-    Asset, CreateAssetRequest, DeleteAssetRequest, DiffAssetRequest, DiffAssetResponse, DiffAssetsRequest, GetAssetRequest, ListAssetRevisionsRequest, ListAssetRevisionsResponse, ListAssetsRequest, ListAssetsResponse, ListRelatedAssetsRequest, ListRelatedAssetsResponse, RevertAssetRequest, UpdateAssetRequest, WatchAssetsRequest, asset_service_server::AssetService,
+    Asset, BatchGetAssetsRequest, BatchGetAssetsResponse, BatchUpdateAssetsRequest, BatchUpdateAssetsResponse, CreateAssetRequest, DeleteAssetRequest, DiffAssetRequest, DiffAssetResponse, DiffAssetsRequest, GetAssetRequest, ListAssetRevisionsRequest, ListAssetRevisionsResponse, ListAssetsRequest, ListAssetsResponse, ListRelatedAssetsRequest, ListRelatedAssetsResponse, RevertAssetRequest, UndeleteAssetRequest, UpdateAssetRequest, WatchAssetsRequest, asset_service_server::AssetService,
 };
 use kit::{identity::Collection, status::not_found};
 use tonic::{Request, Response, Status};
@@ -91,6 +91,27 @@ impl AssetService for Api {
 
     async fn delete_asset(&self, request: Request<DeleteAssetRequest>) -> Result<Response<Asset>, Status> {
         self.delete(request).await.map(Response::new)
+    }
+
+    async fn undelete_asset(
+        &self,
+        request: Request<UndeleteAssetRequest>,
+    ) -> Result<Response<Asset>, Status> {
+        self.undelete(request).await.map(Response::new)
+    }
+
+    async fn batch_get_assets(
+        &self,
+        request: Request<BatchGetAssetsRequest>,
+    ) -> Result<Response<BatchGetAssetsResponse>, Status> {
+        self.batch_get(request).await.map(Response::new)
+    }
+
+    async fn batch_update_assets(
+        &self,
+        request: Request<BatchUpdateAssetsRequest>,
+    ) -> Result<Response<BatchUpdateAssetsResponse>, Status> {
+        self.batch_update(request).await.map(Response::new)
     }
 
     async fn list_asset_revisions(

@@ -2,7 +2,9 @@
 
 mod affected;
 mod asset;
+mod batch;
 mod convert;
+mod custom_field;
 mod dead_letter;
 mod diff;
 mod edit;
@@ -21,16 +23,19 @@ mod past;
 mod related;
 mod request;
 mod revert;
+mod saved_search;
 mod task;
 mod watch;
+mod write;
 
 use std::sync::Arc;
 
 use contracts::v1::{
-    asset_service_server::AssetServiceServer, dead_letter_service_server::DeadLetterServiceServer,
-    event_service_server::EventServiceServer, image_service_server::ImageServiceServer,
-    ingest_service_server::IngestServiceServer, integrity_service_server::IntegrityServiceServer,
-    node_service_server::NodeServiceServer, overview_service_server::OverviewServiceServer,
+    asset_service_server::AssetServiceServer, custom_field_service_server::CustomFieldServiceServer,
+    dead_letter_service_server::DeadLetterServiceServer, event_service_server::EventServiceServer,
+    image_service_server::ImageServiceServer, ingest_service_server::IngestServiceServer,
+    integrity_service_server::IntegrityServiceServer, node_service_server::NodeServiceServer,
+    overview_service_server::OverviewServiceServer, saved_search_service_server::SavedSearchServiceServer,
 };
 use kit::{
     grpc::{MAX_MESSAGE_BYTES, Routes},
@@ -93,6 +98,8 @@ pub fn routes(
     let assets = AssetServiceServer::new(api.clone());
     let nodes = NodeServiceServer::new(api.clone());
     let images = ImageServiceServer::new(api.clone());
+    let custom_fields = CustomFieldServiceServer::new(api.clone());
+    let searches = SavedSearchServiceServer::new(api.clone());
     let events = EventServiceServer::new(api);
     Routes::new(
         assets.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES),
@@ -105,6 +112,14 @@ pub fn routes(
     )
     .add_service(
         images.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES),
+    )
+    .add_service(
+        custom_fields
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_ANSWER_BYTES),
+    )
+    .add_service(
+        searches.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES),
     )
     .add_service(
         DeadLetterServiceServer::new(letters)

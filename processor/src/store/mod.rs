@@ -3,8 +3,10 @@
 
 pub mod affected;
 pub mod asset;
+pub mod asset_edit;
 pub mod command;
 pub mod completeness;
+pub mod custom_field;
 pub mod dead_letter;
 pub mod event;
 pub mod feed;
@@ -18,7 +20,9 @@ pub mod overview;
 pub mod past;
 pub mod pool;
 pub mod related;
+pub mod request;
 pub mod retire;
+pub mod saved_search;
 pub mod scrub;
 pub mod shared;
 pub mod signing_key;

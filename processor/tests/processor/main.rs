@@ -18,6 +18,7 @@ mod integrity;
 mod kinds;
 mod past;
 mod related;
+mod manage;
 mod retention;
 mod running;
 mod scrub;
