@@ -210,7 +210,7 @@ impl AssetService for Inventory {
     ) -> Result<Response<DiffAssetResponse>, Status> {
         Ok(Response::new(crate::diff::one(&request.into_inner())))
     }
-    type DiffAssetsStream = Answers<DiffAssetsResponse>;
+    type DiffAssetsStream = tokio_stream::Iter<std::vec::IntoIter<Result<DiffAssetsResponse, Status>>>;
     async fn diff_assets(
         &self,
         request: Request<DiffAssetsRequest>,

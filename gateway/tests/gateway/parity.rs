@@ -57,6 +57,25 @@ fn questions() -> Vec<Question> {
                 "types": ["RELATION_TYPE_RUNS_IN", "RELATION_TYPE_BELONGS_TO"], "kinds": ["ASSET_KIND_POD"],
             }),
         ),
+            "/v1/assets/a?readTime=2026-03-03T00:00:00.000001Z",
+            "AssetService/GetAsset",
+            json!({"name": "assets/a", "readTime": "2026-03-03T00:00:00.000001Z"}),
+        ),
+        ask(
+            "GET",
+            "/v1/assets/a:diff?baseRevision=2&revision=3",
+            "AssetService/DiffAsset",
+            json!({"name": "assets/a", "baseRevision": "2", "revision": "3"}),
+        ),
+        Question {
+            body: Some(r#"{"revision": "2", "etag": "e"}"#),
+            ..ask(
+                "POST",
+                "/v1/assets/a:revert",
+                "AssetService/RevertAsset",
+                json!({"name": "assets/a", "revision": "2", "etag": "e"}),
+            )
+        },
         ask("GET", "/v1/nodes/n", "NodeService/GetNode", json!({"name": "nodes/n"})),
         ask("GET", "/v1/nodes?pageSize=3", "NodeService/ListNodes", json!({"pageSize": 3})),
         ask("GET", "/v1/events?filter=x", "EventService/ListEvents", json!({"filter": "x"})),
