@@ -57,6 +57,8 @@ fn questions() -> Vec<Question> {
                 "types": ["RELATION_TYPE_RUNS_IN", "RELATION_TYPE_BELONGS_TO"], "kinds": ["ASSET_KIND_POD"],
             }),
         ),
+        ask(
+            "GET",
             "/v1/assets/a?readTime=2026-03-03T00:00:00.000001Z",
             "AssetService/GetAsset",
             json!({"name": "assets/a", "readTime": "2026-03-03T00:00:00.000001Z"}),
