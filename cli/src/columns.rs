@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 
 use contracts::v1::{
-    AffectedPackage, Asset, AssetChange, AssetChangeType, AssetDifference, AssetDifferenceType, AssetKind, AssetRevision, AssetState, CollectorState, Completeness, Difference, DifferenceType, Event, EventType, FieldDifference, FieldSide, ImageContentSource, ImagePackage, Lifecycle, ManagedFields, Node, NodeHealth, PackageDetails, PackagePlace, RelatedAsset, RelationDirection, RelationStep, RelationType, VersionOrder,
+    AffectedPackage, Asset, AssetChange, AssetChangeType, AssetDifference, AssetDifferenceType, AssetKind,
+    AssetRevision, AssetState, CollectorState, Completeness, Difference, DifferenceType, Event, EventType,
+    FieldDifference, FieldSide, ImageContentSource, ImagePackage, Lifecycle, ManagedFields, Node, NodeHealth,
+    PackageDetails, PackagePlace, RelatedAsset, RelationDirection, RelationStep, RelationType, VersionOrder,
 };
 
 use crate::{

@@ -6,7 +6,7 @@ pub mod saved_searches;
 
 use std::io::Write;
 
-use contracts::v1::{Asset, AssetChange, BatchUpdateAssetsRequest, ManagedFields, UndeleteAssetRequest};
+use contracts::v1::{Asset, BatchUpdateAssetsRequest, EditedAsset, ManagedFields, UndeleteAssetRequest};
 use prost_types::FieldMask;
 
 use crate::{
@@ -21,9 +21,9 @@ use args::{Entry, SetArguments, UndeleteArguments, Values};
 /// Changes that are shown.
 const SHOWN: i32 = 100;
 
-impl Row for AssetChange {
+impl Row for EditedAsset {
     fn columns() -> Vec<Column<Self>> {
-        fn shown(name: &'static str, text: fn(&AssetChange, Clock) -> String) -> Column<AssetChange> {
+        fn shown(name: &'static str, text: fn(&EditedAsset, Clock) -> String) -> Column<EditedAsset> {
             Column { name, in_table: true, text }
         }
         vec![

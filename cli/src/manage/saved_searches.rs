@@ -73,7 +73,13 @@ pub async fn run<W: Write>(
         }
         SavedSearchesCommand::Run { name } => {
             let search = get(name, gateway).await?;
-            let arguments = AssetsArguments { filter: search.filter, limit: None, show_deleted: false };
+            let arguments = AssetsArguments {
+                filter: search.filter,
+                limit: None,
+                show_deleted: false,
+                watch: false,
+                as_of: None,
+            };
             assets(&arguments, gateway, output).await
         }
         SavedSearchesCommand::Delete { name } => {

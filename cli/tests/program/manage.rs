@@ -34,11 +34,11 @@ pub fn batch(inventory: &Inventory, request: BatchUpdateAssetsRequest) -> BatchU
         request.validate_only
     );
     inventory.note(&request.request_id, asked);
-    let change = AssetChange {
+    let change = EditedAsset {
         name: "assets/1".into(),
         display_name: "\u{1b}[2J".into(),
         changed_fields: vec!["managed.labels.env".into(), "managed.owner".into()],
-        ..AssetChange::default()
+        ..EditedAsset::default()
     };
     BatchUpdateAssetsResponse { matched_count: 3, changed_count: 1, sample: vec![change], assets: Vec::new() }
 }

@@ -199,7 +199,7 @@ impl AssetService for Processor {
         let request = request.into_inner();
         let after = request.patch.and_then(|patch| patch.managed);
         let changed_fields = request.update_mask.unwrap_or_default().paths;
-        let change = AssetChange { after, changed_fields, ..AssetChange::default() };
+        let change = EditedAsset { after, changed_fields, ..EditedAsset::default() };
         Ok(Response::new(BatchUpdateAssetsResponse {
             matched_count: i32::try_from(request.names.len() + request.edits.len()).unwrap(),
             sample: vec![change],

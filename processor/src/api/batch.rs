@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use contracts::v1::{
-    Asset, AssetChange, BatchGetAssetsRequest, BatchGetAssetsResponse, BatchUpdateAssetsRequest,
-    BatchUpdateAssetsResponse, EventType,
+    Asset, BatchGetAssetsRequest, BatchGetAssetsResponse, BatchUpdateAssetsRequest,
+    BatchUpdateAssetsResponse, EditedAsset, EventType,
 };
 use diesel_async::AsyncPgConnection;
 use futures::FutureExt as _;
@@ -131,7 +131,7 @@ struct Batch<'a> {
 #[derive(Default)]
 struct Done {
     changed: i32,
-    sample: Vec<AssetChange>,
+    sample: Vec<EditedAsset>,
     faults: Faults,
 }
 
@@ -237,7 +237,7 @@ impl Batch<'_> {
         }
         done.changed += 1;
         if done.sample.len() < self.sample {
-            done.sample.push(AssetChange {
+            done.sample.push(EditedAsset {
                 name: Collection::Assets.name(row.uid),
                 display_name: row.display_name.clone(),
                 changed_fields: changed.clone(),

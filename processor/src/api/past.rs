@@ -57,7 +57,7 @@ fn in_future(field: &str, now: DateTime<Utc>) -> Status {
 /// What a list of an earlier time is asked for. What can be told by lasting fields
 /// is kept apart, for the indexes.
 pub(super) fn wanted(api: &Api, filter: &str, show_deleted: bool) -> Result<Wanted, Status> {
-    let predicate = read(filter, &api.asset_schema()).map_err(|error| errors::filter(&error))?;
+    let predicate = read(filter, &api.asset_schema(), Utc::now()).map_err(|error| errors::filter(&error))?;
     let (lasting, state) = predicate.map_or((None, None), |predicate| divide(predicate, LASTING));
     let sql = |part| compile(&part, &COLUMNS);
     Ok(Wanted { lasting: lasting.map(sql), state: state.map(sql), show_deleted })

@@ -62,7 +62,7 @@ fn check(search: &SavedSearch, schema: &Schema) -> Result<(), Status> {
     let field = |error: FieldError| errors::field(&error);
     required_line("saved_search.title", &search.title, MAX_LINE_BYTES).map_err(field)?;
     line("saved_search.owner", &search.owner, MAX_LINE_BYTES).map_err(field)?;
-    filter::read(&search.filter, schema)
+    filter::read(&search.filter, schema, chrono::Utc::now())
         .map_err(|error| invalid_field("saved_search.filter", "INVALID_FILTER", error.to_string()))?;
     check_order(&search.order_by, schema).map_err(field)?;
     if search.columns.len() > MAX_COLUMNS {
@@ -111,7 +111,7 @@ fn check_path(at: &str, path: &str, schema: &Schema) -> Result<(), FieldError> {
         let problem = format!("`{}` is no path of a field, such as managed.owner", shown(path));
         return Err(FieldError::new(at, problem));
     }
-    match filter::read(&format!("{path}:*"), schema) {
+    match filter::read(&format!("{path}:*"), schema, chrono::Utc::now()) {
         Ok(_) => Ok(()),
         Err(error) => Err(FieldError::new(at, error.problem)),
     }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{Ending, Feed};
 use crate::{
     domain::{
-        attributes::{searchable, searchable_details},
+        attributes::{searchable, searchable_encoded},
         changes::Descriptors,
         feed::{Cluster, Place},
         filter::Subject,
@@ -120,7 +120,7 @@ fn subject(asset: &AssetOnNode, descriptors: &Descriptors, attributes: bool) -> 
 
 /// As the table has them.
 fn attributes((row, ..): &AssetOnNode, descriptors: &Descriptors) -> Json {
-    let text = searchable_details(row.details.as_deref());
+    let text = searchable_encoded(row.details.as_deref());
     let mut attributes: Json = serde_json::from_str(&text).unwrap_or_default();
     let managed = row.managed.as_deref().zip(descriptors.message("ManagedFields"));
     if let (Some(object), Some((managed, descriptor))) = (attributes.as_object_mut(), managed) {

@@ -4,11 +4,11 @@
 
 mod cost;
 mod decimal;
+mod divide;
 mod evaluate;
 mod field;
 mod literal;
 mod nearest;
-mod divide;
 mod parse;
 mod pattern;
 mod resolve;
@@ -17,8 +17,8 @@ use chrono::{DateTime, Utc};
 
 pub use cost::MAX_COST;
 pub use decimal::Decimal;
-pub use evaluate::{Subject, Value};
 pub use divide::divide;
+pub use evaluate::{Subject, Value};
 pub use parse::{MAX_BYTES, MAX_TERMS};
 pub use pattern::Pattern;
 pub use resolve::{Field, FieldType, Literal, Predicate, Schema};

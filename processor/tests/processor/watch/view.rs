@@ -54,7 +54,11 @@ async fn what_enters_and_leaves_a_filter_is_told_once() {
     {
         let managed = Some(ManagedFields { owner: owner.to_owned(), ..ManagedFields::default() });
         let asset = Asset { name: name.clone(), managed, ..Asset::default() };
-        let request = UpdateAssetRequest { asset: Some(asset), update_mask: Option::None };
+        let request = UpdateAssetRequest {
+            asset: Some(asset),
+            update_mask: Option::None,
+            ..UpdateAssetRequest::default()
+        };
         running.assets().update_asset(request).await.unwrap();
         assert_eq!(change(&mut stream).await, expected, "{owner}");
     }
@@ -67,7 +71,11 @@ async fn what_enters_and_leaves_a_filter_is_told_once() {
     Fold::default().sync(&mut kept).await;
     running.deliver(vec![agent.batch(9, vec![package(Presence::Absent, "bash", "")])]).await;
     assert_eq!(change(&mut stream).await, (Changed, 12, None));
-    running.assets().delete_asset(DeleteAssetRequest { name, etag: String::new() }).await.unwrap();
+    running
+        .assets()
+        .delete_asset(DeleteAssetRequest { name, etag: String::new(), ..DeleteAssetRequest::default() })
+        .await
+        .unwrap();
     assert_eq!(change(&mut stream).await, (Left, 13, Deleted));
     assert_eq!(change(&mut kept).await, (Changed, 12, None));
     assert_eq!(change(&mut kept).await, (Changed, 13, None));
@@ -82,7 +90,11 @@ async fn a_snapshot_of_many_pages_can_be_resumed_within() {
     for number in 0..25 {
         let display_name = format!("rack {number}");
         let asset = Some(Asset { display_name, ..Asset::default() });
-        running.assets().create_asset(CreateAssetRequest { asset }).await.unwrap();
+        running
+            .assets()
+            .create_asset(CreateAssetRequest { asset, ..CreateAssetRequest::default() })
+            .await
+            .unwrap();
     }
     let request = WatchAssetsRequest { page_size: 4, ..assets("kind=CUSTOM") };
     let mut fold = Fold::default();
@@ -96,7 +108,11 @@ async fn a_snapshot_of_many_pages_can_be_resumed_within() {
         fold.take(answer);
         if answers == 3 {
             let asset = Some(Asset { display_name: "new".to_owned(), ..Asset::default() });
-            running.assets().create_asset(CreateAssetRequest { asset }).await.unwrap();
+            running
+                .assets()
+                .create_asset(CreateAssetRequest { asset, ..CreateAssetRequest::default() })
+                .await
+                .unwrap();
         }
     }
     assert!(answers >= 8, "{answers}");

@@ -135,7 +135,11 @@ async fn edit(running: &Running, rng: &mut StdRng) {
     let asset = &found[rng.random_range(0..found.len())];
     if rng.random_bool(0.4) {
         // Refused while an agent sees it.
-        let request = DeleteAssetRequest { name: asset.name.clone(), etag: String::new() };
+        let request = DeleteAssetRequest {
+            name: asset.name.clone(),
+            etag: String::new(),
+            ..DeleteAssetRequest::default()
+        };
         let _ = running.assets().delete_asset(request).await;
         return;
     }
@@ -146,7 +150,8 @@ async fn edit(running: &Running, rng: &mut StdRng) {
     }
     let asset = Asset { name: asset.name.clone(), managed: Some(managed), ..Asset::default() };
     // Deleted in between, perhaps.
-    let request = UpdateAssetRequest { asset: Some(asset), update_mask: None };
+    let request =
+        UpdateAssetRequest { asset: Some(asset), update_mask: None, ..UpdateAssetRequest::default() };
     let _ = running.assets().update_asset(request).await;
 }
 
@@ -170,7 +175,11 @@ async fn write(running: &Running, seed: Seed, round: u64) {
             edit(running, &mut rng).await;
             if rng.random_bool(0.3) {
                 let asset = Some(Asset { display_name: format!("rack {number}"), ..Asset::default() });
-                running.assets().create_asset(CreateAssetRequest { asset }).await.unwrap();
+                running
+                    .assets()
+                    .create_asset(CreateAssetRequest { asset, ..CreateAssetRequest::default() })
+                    .await
+                    .unwrap();
             }
         }
     };
