@@ -6,6 +6,7 @@ mod agent_kills;
 mod containers;
 mod faults;
 mod node_life;
+mod relations;
 mod repair;
 mod simulated;
 mod system;
