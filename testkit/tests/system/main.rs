@@ -7,6 +7,7 @@ mod containers;
 mod faults;
 mod manage;
 mod node_life;
+mod relations;
 mod repair;
 mod simulated;
 mod system;

@@ -22,9 +22,9 @@ fn details(details: Details, relations: Vec<Relation>) -> AssetDetails {
     AssetDetails { details: Some(details), relations }
 }
 
-fn add(graph: &mut Graph, kind: AssetKind, key: &str, details: Option<AssetDetails>) {
+fn add(graph: &mut Graph, kind: AssetKind, key: &str, details: Option<&AssetDetails>) {
     let member = Member { kind: kind as i16, display_name: key.to_owned() };
-    graph.add(uid(kind, key), member, details.as_ref());
+    graph.add(uid(kind, key), member, details);
 }
 
 /// socket → container → pod and image, socket → package, on a node.
@@ -49,9 +49,9 @@ fn graph() -> Graph {
             ],
         )
     };
-    add(&mut graph, ListeningSocket, "tcp/80", Some(socket));
-    add(&mut graph, Container, "c1", Some(container("p1")));
-    add(&mut graph, Container, "c2", Some(container("p2")));
+    add(&mut graph, ListeningSocket, "tcp/80", Some(&socket));
+    add(&mut graph, Container, "c1", Some(&container("p1")));
+    add(&mut graph, Container, "c2", Some(&container("p2")));
     for (kind, key) in
         [(Pod, "p1"), (Pod, "p2"), (ContainerImage, "sha256:1"), (Package, "dpkg/nginx"), (Node, "node")]
     {
@@ -127,11 +127,11 @@ fn a_circle_ends() {
     let mut graph = Graph::new(NODE);
     let module = |users: &[&str]| {
         let used_by = users.iter().map(|user| (*user).to_owned()).collect();
-        Some(details(Details::KernelModule(KernelModuleDetails { used_by, ..Default::default() }), vec![]))
+        details(Details::KernelModule(KernelModuleDetails { used_by, ..Default::default() }), vec![])
     };
-    add(&mut graph, AssetKind::KernelModule, "a", module(&["b", "a"]));
-    add(&mut graph, AssetKind::KernelModule, "b", module(&["c"]));
-    add(&mut graph, AssetKind::KernelModule, "c", module(&["a"]));
+    add(&mut graph, AssetKind::KernelModule, "a", Some(&module(&["b", "a"])));
+    add(&mut graph, AssetKind::KernelModule, "b", Some(&module(&["c"])));
+    add(&mut graph, AssetKind::KernelModule, "c", Some(&module(&["a"])));
     let start = uid(AssetKind::KernelModule, "a");
     assert_eq!(shown(&graph, start, OUT, &[], 5), [">USED_BY b", ">USED_BY b >USED_BY c"]);
     assert_eq!(shown(&graph, start, BOTH, &[], 5), [">USED_BY b", "<USED_BY c"]);

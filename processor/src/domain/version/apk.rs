@@ -72,7 +72,7 @@ pub fn parse(version: &str) -> Result<Version<'_>, VersionError> {
             b'0'..=b'9' if before == Kind::Suffix => (Kind::SuffixNumber, digits(&mut rest)),
             b'_' if before <= Kind::SuffixNumber => {
                 take(&mut rest, 1);
-                let name = take_while(&mut rest, |byte| byte.is_ascii_lowercase());
+                let name = take_while(&mut rest, u8::is_ascii_lowercase);
                 suffix = SUFFIXES.iter().position(|suffix| suffix.as_bytes() == name).ok_or(VersionError(
                     "has another suffix than _alpha, _beta, _pre, _rc, _cvs, _svn, _git, _hg and _p",
                 ))?;

@@ -1,5 +1,7 @@
 //! Random versions, ordered by dpkg and rpm themselves.
 
+#![allow(clippy::print_stdout)]
+
 use std::{cmp::Ordering, fmt::Write as _, io::Write as _, process::Command};
 
 use rand::{Rng as _, RngExt as _, rngs::StdRng};
