@@ -15,6 +15,8 @@ mod node;
 mod node_act;
 mod overview;
 mod request;
+mod search;
+mod summary;
 mod task;
 
 use std::sync::Arc;
@@ -48,12 +50,13 @@ pub struct Api {
     pool: Pool,
     tokens: PageTokens,
     descriptors: Arc<Descriptors>,
+    summaries: summary::Summaries,
 }
 
 impl Api {
     /// Takes what every service needs.
     pub fn new(pool: Pool, tokens: PageTokens, descriptors: Arc<Descriptors>) -> Self {
-        Self { pool, tokens, descriptors }
+        Self { pool, tokens, descriptors, summaries: summary::Summaries::default() }
     }
 
     async fn connection(&self) -> Result<Pooled, Status> {
