@@ -91,6 +91,24 @@ impl Listing {
         sql
     }
 
+    /// The statement that is tried first, to explain it.
+    pub fn statement(&self) -> Sql {
+        match self.most() {
+            Some(most) => self.sorted(most),
+            None => self.walked(),
+        }
+    }
+
+    /// How many matches are put in order by themselves; none if an index has the
+    /// order, and nothing says that there are few.
+    fn most(&self) -> Option<i64> {
+        match (self.order.is_indexed(), self.searched) {
+            (false, _) => Some(MAX_SORTED),
+            (true, true) => Some(FEW),
+            (true, false) => None,
+        }
+    }
+
     /// A page through an order that an index has.
     fn walked(&self) -> Sql {
         let keys = self.order.keys();
@@ -136,15 +154,13 @@ impl Listing {
 /// # Errors
 /// A query fails.
 pub async fn list(connection: &mut AsyncPgConnection, listing: &Listing) -> QueryResult<Page> {
-    let indexed = listing.order.is_indexed();
-    if !indexed || listing.searched {
-        let most = if indexed { FEW } else { MAX_SORTED };
+    if let Some(most) = listing.most() {
         let rows: Vec<SortedRow> = load_once(connection, listing.sorted(most)).await?;
         let fits = rows.first().is_none_or(|first| first.matched <= most);
         if fits {
             return Ok(Page::Rows(rows.into_iter().map(|sorted| sorted.listed.into()).collect()));
         }
-        if !indexed {
+        if !listing.order.is_indexed() {
             return Ok(Page::TooMany);
         }
     }

@@ -65,7 +65,7 @@ pub async fn total(
         .then(listing.from_where())
         .text(" LIMIT ")
         .bind(Bind::BigInt(MAX_COUNTED + 1))
-        .text(") AS some");
+        .text(") AS listed");
     // A statement that runs out of time ends its transaction.
     let counted = connection.transaction(async |connection| {
         connection.batch_execute(TIME_LIMIT).await?;

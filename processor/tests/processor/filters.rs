@@ -426,6 +426,5 @@ async fn filters_say_the_same_in_the_database_and_in_memory() {
         }
     }
     drop(database);
-    println!("{taken} of {FILTERS} filters were taken, {some} of them told assets apart");
     assert!(taken > FILTERS / 3 && some > taken / 4, "{taken} taken, {some} told assets apart");
 }

@@ -17,4 +17,5 @@ mod kinds;
 mod retention;
 mod running;
 mod scrub;
+mod search;
 mod waived;
