@@ -19,6 +19,8 @@ mod overview;
 mod past;
 mod request;
 mod revert;
+mod search;
+mod summary;
 mod task;
 
 use std::sync::Arc;
@@ -54,12 +56,14 @@ pub struct Api {
     tokens: PageTokens,
     descriptors: Arc<Descriptors>,
     diffs: Arc<Semaphore>,
+    summaries: summary::Summaries,
 }
 
 impl Api {
     /// Takes what every service needs.
     pub fn new(pool: Pool, tokens: PageTokens, descriptors: Arc<Descriptors>) -> Self {
-        Self { pool, tokens, descriptors, diffs: Arc::new(Semaphore::new(fleet_diff::AT_ONCE)) }
+        let diffs = Arc::new(Semaphore::new(fleet_diff::AT_ONCE));
+        Self { pool, tokens, descriptors, diffs, summaries: summary::Summaries::default() }
     }
 
     async fn connection(&self) -> Result<Pooled, Status> {

@@ -44,7 +44,7 @@ pub fn limit(page: usize) -> i64 {
 
 /// SQL of a filter.
 pub fn condition(text: &str, schema: &Schema, columns: &Columns) -> Result<Option<Sql>, Status> {
-    let predicate = filter::read(text, schema).map_err(|error| errors::filter(&error))?;
+    let predicate = filter::read(text, schema, Utc::now()).map_err(|error| errors::filter(&error))?;
     Ok(predicate.map(|predicate| compile(&predicate, columns)))
 }
 

@@ -8,5 +8,6 @@ pub mod filter;
 pub mod fold;
 pub mod image;
 pub mod managed;
+pub mod order;
 pub mod page_token;
 pub mod refold;

@@ -30,7 +30,10 @@ pub const COLUMNS: Columns = Columns {
         ("actor", "asset_event.actor"),
     ],
     json: None,
-    texts: &["asset_event.display_name", "asset_event.natural_key", "node.display_name"],
+    managed: None,
+    texts: &["asset_event.display_name", "asset_event.natural_key"],
+    lines: None,
+    node: "asset_event.node_uid",
 };
 
 /// A row of the log.
