@@ -39,6 +39,7 @@ CREATE OR REPLACE FUNCTION carry_default_events(days integer, most integer) RETU
 $$;
 DROP FUNCTION advance_past_horizon;
 DROP TABLE asset_past, past_horizon;
+DROP INDEX asset_ever_managed;
 DROP INDEX asset_by_display_name;
 DROP INDEX asset_by_kind;
 CREATE INDEX asset_by_display_name ON asset (display_name, uid) WHERE delete_time IS NULL;

@@ -95,6 +95,10 @@ DROP INDEX asset_by_kind;
 ALTER INDEX asset_by_any_display_name RENAME TO asset_by_display_name;
 ALTER INDEX asset_by_any_kind RENAME TO asset_by_kind;
 
+-- What people ever recorded anything of: few, and the only ones that a search for
+-- what was recorded earlier has to look at.
+CREATE INDEX asset_ever_managed ON asset (display_name, uid) WHERE managed_revision > 0;
+
 -- The log's days that are dropped take the time before their end with them.
 CREATE OR REPLACE FUNCTION drop_event_partition(name text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN

@@ -1,12 +1,7 @@
 //! AssetService: reading. Writing is in `edit` and `batch`.
 
 use contracts::v1::{
-    Asset, BatchGetAssetsRequest, BatchGetAssetsResponse, BatchUpdateAssetsRequest,
-    BatchUpdateAssetsResponse, CreateAssetRequest, DeleteAssetRequest, DiffAssetRequest, DiffAssetResponse,
-    DiffAssetsRequest, GetAssetRequest, ListAssetRevisionsRequest, ListAssetRevisionsResponse,
-    ListAssetsRequest, ListAssetsResponse, ListRelatedAssetsRequest, ListRelatedAssetsResponse,
-    RevertAssetRequest, UndeleteAssetRequest, UpdateAssetRequest, WatchAssetsRequest,
-    asset_service_server::AssetService,
+    Asset, BatchGetAssetsRequest, BatchGetAssetsResponse, BatchUpdateAssetsRequest, BatchUpdateAssetsResponse, CreateAssetRequest, DeleteAssetRequest, DiffAssetRequest, DiffAssetResponse, DiffAssetsRequest, GetAssetRequest, ListAssetRevisionsRequest, ListAssetRevisionsResponse, ListAssetsRequest, ListAssetsResponse, ListRelatedAssetsRequest, ListRelatedAssetsResponse, RevertAssetRequest, SummarizeAssetsRequest, SummarizeAssetsResponse, UndeleteAssetRequest, UpdateAssetRequest, WatchAssetsRequest, asset_service_server::AssetService,
 };
 use kit::{identity::Collection, status::not_found};
 use tonic::{Request, Response, Status};
@@ -59,35 +54,14 @@ impl AssetService for Api {
         &self,
         request: Request<ListAssetsRequest>,
     ) -> Result<Response<ListAssetsResponse>, Status> {
-        let request = request.into_inner();
-        if let Some(at) = past::time("read_time", request.read_time.as_ref())? {
-            return self.list_at(request, at).await.map(Response::new);
-        }
-        let page = request::page_size(request.page_size)?;
-        let condition = request::condition(&request.filter, &self.asset_schema(), &asset::COLUMNS)?;
-        let deleted = if request.show_deleted { "deleted" } else { "" };
-        let question = ["assets", &request.filter, deleted];
-        let after = self.tokens.open(&request.page_token, &question, 2).map_err(errors::token)?;
-        let after = request::name_and_uid(after)?;
+        self.list(request.into_inner()).await.map(Response::new)
+    }
 
-        let (api, show_deleted) = (self.clone(), request.show_deleted);
-        let rows = in_task(async move {
-            let mut connection = api.connection().await?;
-            asset::list(&mut connection, condition, show_deleted, after, request::limit(page))
-                .await
-                .map_err(|error| errors::query(&error))
-        });
-        let mut rows = rows.await?;
-        let more = rows.len() > page;
-        rows.truncate(page);
-        let next_page_token = match rows.last().filter(|_| more) {
-            Some((last, ..)) => {
-                self.tokens.issue(&question, vec![last.display_name.clone(), last.uid.to_string()])
-            }
-            None => String::new(),
-        };
-        let assets = rows.into_iter().map(convert::asset).collect();
-        Ok(Response::new(ListAssetsResponse { assets, next_page_token }))
+    async fn summarize_assets(
+        &self,
+        request: Request<SummarizeAssetsRequest>,
+    ) -> Result<Response<SummarizeAssetsResponse>, Status> {
+        self.summarize(request.into_inner()).await.map(Response::new)
     }
 
     async fn update_asset(&self, request: Request<UpdateAssetRequest>) -> Result<Response<Asset>, Status> {

@@ -129,7 +129,7 @@ fn mixed(field: &str) -> Status {
 }
 
 /// A state out of a row of an earlier time.
-pub(super) fn state_of(row: &PastRow) -> State {
+pub(super) fn state_of(PastRow { asset: row, .. }: &PastRow) -> State {
     State {
         kind: row.kind,
         display_name: row.display_name.clone(),

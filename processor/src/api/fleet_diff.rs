@@ -58,7 +58,7 @@ impl Api {
         let base = past::time("base_read_time", request.base_read_time.as_ref())?
             .ok_or_else(|| invalid_field("base_read_time", "REQUIRED", "is required"))?;
         let given = past::time("read_time", request.read_time.as_ref())?;
-        let wanted = past::wanted(self, &request.filter, false)?;
+        let wanted = past::wanted(self, &request.filter)?;
         let micros = |time: DateTime<Utc>| time.timestamp_micros().to_string();
         let question =
             ["diff".to_owned(), micros(base), given.map(micros).unwrap_or_default(), request.filter.clone()];
@@ -114,11 +114,11 @@ impl Api {
                 changed_since(&mut connection, newer, base, &wanted, after, PAGE).await.map_err(query)?;
             // Of what lies beyond the end of a full page, only the next one tells.
             let is_full = |rows: &Vec<PastRow>| i64::try_from(rows.len()).is_ok_and(|length| length >= PAGE);
-            let end = |rows: &Vec<PastRow>| rows.last().filter(|_| is_full(rows)).map(|row| row.uid);
+            let end = |rows: &Vec<PastRow>| rows.last().filter(|_| is_full(rows)).map(|row| row.asset.uid);
             let end = [end(&before), end(&now)].into_iter().flatten().min();
             if let Some(end) = end {
-                before.retain(|row| row.uid <= end);
-                now.retain(|row| row.uid <= end);
+                before.retain(|row| row.asset.uid <= end);
+                now.retain(|row| row.asset.uid <= end);
             }
             past::whole(&mut connection, "base_read_time", base, &mut before).await?;
             past::whole(&mut connection, "read_time", newer, &mut now).await?;
@@ -131,16 +131,16 @@ impl Api {
     fn merged(&self, mut before: VecDeque<PastRow>, mut after: VecDeque<PastRow>) -> Vec<AssetDifference> {
         let mut found = Vec::new();
         loop {
-            let next = [before.front(), after.front()].into_iter().flatten().map(|row| row.uid).min();
+            let next = [before.front(), after.front()].into_iter().flatten().map(|row| row.asset.uid).min();
             let Some(next) = next else { return found };
-            let old = before.pop_front_if(|row| row.uid == next);
-            let new = after.pop_front_if(|row| row.uid == next);
+            let old = before.pop_front_if(|row| row.asset.uid == next);
+            let new = after.pop_front_if(|row| row.asset.uid == next);
             found.extend(self.difference(old, new));
         }
     }
 
     fn difference(&self, before: Option<PastRow>, after: Option<PastRow>) -> Option<AssetDifference> {
-        let revision = |row: &Option<PastRow>| row.as_ref().map_or(0, |row| row.revision);
+        let revision = |row: &Option<PastRow>| row.as_ref().map_or(0, |row| row.asset.revision);
         let (base_revision, revision) = (revision(&before), revision(&after));
         let mut fields = Vec::new();
         let kind = match (&before, &after) {
@@ -158,7 +158,7 @@ impl Api {
         if kind == AssetDifferenceType::Changed && fields.is_empty() {
             return None;
         }
-        let row = after.or(before)?;
+        let row = after.or(before)?.asset;
         Some(AssetDifference {
             asset: Collection::Assets.name(row.uid),
             r#type: kind.into(),

@@ -24,6 +24,8 @@ mod related;
 mod request;
 mod revert;
 mod saved_search;
+mod search;
+mod summary;
 mod task;
 mod watch;
 mod write;
@@ -64,13 +66,14 @@ pub struct Api {
     descriptors: Arc<Descriptors>,
     watches: Watches,
     diffs: Arc<Semaphore>,
+    summaries: summary::Summaries,
 }
 
 impl Api {
     /// Takes what every service needs.
     pub fn new(pool: Pool, tokens: PageTokens, descriptors: Arc<Descriptors>, watches: Watches) -> Self {
         let diffs = Arc::new(Semaphore::new(fleet_diff::AT_ONCE));
-        Self { pool, tokens, descriptors, watches, diffs }
+        Self { pool, tokens, descriptors, watches, diffs, summaries: summary::Summaries::default() }
     }
 
     async fn connection(&self) -> Result<Pooled, Status> {

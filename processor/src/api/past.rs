@@ -3,19 +3,19 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SecondsFormat, SubsecRound, TimeDelta, Utc};
-use contracts::v1::{Asset, AssetState, ListAssetsRequest, ListAssetsResponse};
+use contracts::v1::{Asset, AssetState};
 use diesel_async::AsyncPgConnection;
 use kit::status::{error, invalid_field, retry_later};
 use prost_types::Timestamp;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-use super::{Api, asset::missing, convert, errors, request, task::in_task};
+use super::{Api, asset::missing, convert, errors, task::in_task};
 use crate::{
-    domain::filter::{divide, read},
+    domain::filter::read,
     store::{
-        filter_sql::compile,
-        past::{self, COLUMNS, Horizon, LASTING, PastRow, Wanted},
+        asset::{AssetOnNode, Source},
+        past::{self, Horizon, PastRow, Wanted},
     },
 };
 
@@ -38,29 +38,26 @@ pub(super) fn time(field: &str, given: Option<&Timestamp>) -> Result<Option<Date
 }
 
 /// A time for people and programs.
-pub(super) fn shown(time: DateTime<Utc>) -> String {
+fn text(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
 fn too_old(field: &str, earliest: DateTime<Utc>) -> Status {
-    let earliest = shown(earliest);
-    let text = format!("{field}: nothing is kept of before {earliest}");
+    let earliest = text(earliest);
+    let message = format!("{field}: nothing is kept of before {earliest}");
     let metadata = [("field", field), ("earliest_time", earliest.as_str())];
-    error(Code::OutOfRange, "READ_TIME_TOO_OLD", text, &metadata)
+    error(Code::OutOfRange, "READ_TIME_TOO_OLD", message, &metadata)
 }
 
 fn in_future(field: &str, now: DateTime<Utc>) -> Status {
-    let problem = format!("is in the future; by the database's clock it is {}", shown(now));
+    let problem = format!("is in the future; by the database's clock it is {}", text(now));
     invalid_field(field, "READ_TIME_IN_FUTURE", problem)
 }
 
-/// What a list of an earlier time is asked for. What can be told by lasting fields
-/// is kept apart, for the indexes.
-pub(super) fn wanted(api: &Api, filter: &str, show_deleted: bool) -> Result<Wanted, Status> {
+/// Which assets of earlier times a filter names.
+pub(super) fn wanted(api: &Api, filter: &str) -> Result<Wanted, Status> {
     let predicate = read(filter, &api.asset_schema(), Utc::now()).map_err(|error| errors::filter(&error))?;
-    let (lasting, state) = predicate.map_or((None, None), |predicate| divide(predicate, LASTING));
-    let sql = |part| compile(&part, &COLUMNS);
-    Ok(Wanted { lasting: lasting.map(sql), state: state.map(sql), show_deleted })
+    Ok(Wanted::new(predicate))
 }
 
 impl Api {
@@ -130,38 +127,11 @@ impl Api {
         .await
     }
 
-    /// A page of the assets as they were.
-    pub(super) async fn list_at(
-        &self,
-        request: ListAssetsRequest,
-        at: DateTime<Utc>,
-    ) -> Result<ListAssetsResponse, Status> {
-        let page = request::page_size(request.page_size)?;
-        let wanted = wanted(self, &request.filter, request.show_deleted)?;
-        let deleted = if request.show_deleted { "deleted" } else { "" };
-        let micros = at.timestamp_micros().to_string();
-        let question = ["assets", &request.filter, deleted, &micros];
-        let after = self.tokens.open(&request.page_token, &question, 2).map_err(errors::token)?;
-        let after = request::name_and_uid(after)?;
+    /// Where to read from, once that time is settled.
+    pub(super) async fn source(&self, at: Option<DateTime<Utc>>) -> Result<Source, Status> {
+        let Some(at) = at else { return Ok(Source::Now) };
         self.settle("read_time", at).await?;
-
-        let api = self.clone();
-        let rows = in_task(async move {
-            let mut connection = api.connection().await?;
-            let mut rows = past::list(&mut connection, at, &wanted, after, request::limit(page))
-                .await
-                .map_err(|error| errors::query(&error))?;
-            let more = rows.len() > page;
-            rows.truncate(page);
-            whole(&mut connection, "read_time", at, &mut rows).await?;
-            Ok::<_, Status>((rows, more))
-        });
-        let (rows, more) = rows.await?;
-        let next_page_token = match rows.last().filter(|_| more) {
-            Some(last) => self.tokens.issue(&question, vec![last.display_name.clone(), last.uid.to_string()]),
-            None => String::new(),
-        };
-        Ok(ListAssetsResponse { assets: rows.into_iter().map(asset).collect(), next_page_token })
+        Ok(Source::At(at))
     }
 }
 
@@ -173,23 +143,34 @@ pub(super) async fn whole(
     at: DateTime<Utc>,
     rows: &mut [PastRow],
 ) -> Result<(), Status> {
-    past::fill(connection, rows).await.map_err(|error| errors::query(&error))?;
+    let lacking = rows.iter_mut().filter(|row| !row.is_whole).map(|row| &mut row.asset);
+    past::fill(connection, lacking).await.map_err(|error| errors::query(&error))?;
+    check_kept(connection, field, Some(at)).await
+}
+
+/// Sees that retention took nothing of a time while it was read.
+pub(super) async fn check_kept(
+    connection: &mut AsyncPgConnection,
+    field: &str,
+    at: Option<DateTime<Utc>>,
+) -> Result<(), Status> {
+    let Some(at) = at else { return Ok(()) };
     let horizon = past::horizon(connection, at).await.map_err(|error| errors::query(&error))?;
-    if at < horizon.earliest_time {
-        return Err(too_old(field, horizon.earliest_time));
-    }
-    if let Some(row) = rows.iter().find(|row| !row.is_whole) {
-        // Somebody altered the log; `assettrack verify` tells what.
-        tracing::error!(asset = %row.uid, revision = row.revision, "the log does not have a revision that was superseded");
-    }
-    Ok(())
+    if at < horizon.earliest_time { Err(too_old(field, horizon.earliest_time)) } else { Ok(()) }
 }
 
 /// An asset as it was. When its node was last heard then is not known.
 pub(super) fn asset(row: PastRow) -> Asset {
-    let asset = convert::asset(row.into());
-    let last_seen_time = asset.last_seen_time.filter(|_| asset.state != AssetState::Active as i32);
-    Asset { last_seen_time, ..asset }
+    shown(row.into(), Some(DateTime::UNIX_EPOCH))
+}
+
+/// An asset as it is, or as it was.
+pub(super) fn shown(row: AssetOnNode, at: Option<DateTime<Utc>>) -> Asset {
+    let asset = convert::asset(row);
+    if at.is_none() || asset.state != AssetState::Active as i32 {
+        return asset;
+    }
+    Asset { last_seen_time: None, ..asset }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod label;
 pub mod lifecycle;
 pub mod managed;
 pub mod once;
+pub mod order;
 pub mod page_token;
 pub mod refold;
 pub mod relations;

@@ -9,11 +9,12 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
 use super::{
-    filter_sql::Columns,
-    sql::{Bind, Condition, Sql, load},
+    filter_sql::{Columns, compile},
+    past,
+    sql::{Bind, Sql, load},
 };
 use crate::{
-    domain::filter::{Subject, Value},
+    domain::filter::{Predicate, Subject, Value},
     schema::{asset, node},
 };
 
@@ -45,7 +46,7 @@ const LAST_SEEN: &str = "(CASE asset.state WHEN 1 THEN greatest(node.heartbeat_t
      ELSE asset.remove_time END)";
 
 /// A row of the table.
-#[derive(Clone, Debug, Queryable, Selectable)]
+#[derive(Clone, Debug, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = asset)]
 #[allow(missing_docs)]
 pub struct AssetRow {
@@ -66,19 +67,85 @@ pub struct AssetRow {
     pub delete_time: Option<DateTime<Utc>>,
 }
 
+impl AssetRow {
+    /// When it was last known to be there, by the last heartbeat of its node.
+    pub fn last_seen(&self, heartbeat: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
+        match self.state {
+            1 => heartbeat.max(self.first_seen_time),
+            _ => self.remove_time,
+        }
+    }
+}
+
 /// Where assets are read from: what stands in FROM as `asset`, with the columns
-/// of the table.
+/// of the table, `managed_attributes` included: `attributes -> 'managed'`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The current fold.
     Now,
+    /// What it was at a time that is settled.
+    At(DateTime<Utc>),
 }
 
 impl Source {
-    /// What stands in FROM.
+    /// What stands in FROM, to look for some of them by a condition.
     pub fn sql(self) -> Sql {
         match self {
             Self::Now => Sql::new("asset"),
+            Self::At(time) => {
+                let [same, other] = past::by_name(time);
+                Sql::new("(").then(same).text(" UNION ALL ").then(other).text(")")
+            }
+        }
+    }
+
+    /// What stands in FROM, to look for one by its `uid`.
+    pub fn by_uid(self) -> Sql {
+        match self {
+            Self::Now => Sql::new("asset"),
+            Self::At(time) => past::by_asset(time),
+        }
+    }
+
+    /// What stands in FROM, to look at all of them.
+    pub fn whole(self) -> Sql {
+        match self {
+            Self::Now => Sql::new("asset"),
+            Self::At(time) => past::whole(time),
+        }
+    }
+
+    /// What stands in FROM, to walk through an order that an index has: one after
+    /// another, all of them.
+    pub fn parts(self, by_name: bool) -> Vec<Sql> {
+        match self {
+            Self::Now => vec![Sql::new("asset")],
+            Self::At(time) if by_name => past::by_name(time).into(),
+            Self::At(time) => vec![past::by_asset(time)],
+        }
+    }
+
+    /// Leaves out what is deleted.
+    pub fn not_deleted(self) -> &'static str {
+        match self {
+            Self::Now => "asset.delete_time IS NULL",
+            Self::At(_) => past::NOT_DELETED,
+        }
+    }
+
+    /// Where filters find their fields.
+    pub fn columns(self) -> &'static Columns {
+        match self {
+            Self::Now => &COLUMNS,
+            Self::At(_) => &past::COLUMNS,
+        }
+    }
+
+    /// The condition that a filter makes.
+    pub fn condition(self, predicate: Option<Predicate>) -> Option<Sql> {
+        match self {
+            Self::Now => predicate.map(|predicate| compile(&predicate, &COLUMNS)),
+            Self::At(_) => Some(past::Wanted::new(predicate).sql()),
         }
     }
 }
@@ -88,10 +155,7 @@ pub fn subject((row, node_display_name, heartbeat): &AssetOnNode, attributes: se
     let text = |text: &str| Value::Text(text.to_owned());
     let time = |time: Option<DateTime<Utc>>| time.map_or(Value::Absent, Value::Time);
     let node_name = node_display_name.as_deref().unwrap_or_default();
-    let last_seen = match row.state {
-        1 => (*heartbeat).max(row.first_seen_time),
-        _ => row.remove_time,
-    };
+    let last_seen = row.last_seen(*heartbeat);
     Subject {
         columns: vec![
             ("name", Value::Uuid(row.uid)),
@@ -142,40 +206,6 @@ pub async fn get_many(connection: &mut AsyncPgConnection, uids: &[Uuid]) -> Quer
         .select((AssetRow::as_select(), node::display_name.nullable(), node::heartbeat_time.nullable()))
         .load(connection)
         .await
-}
-
-/// Lists assets by display name and UUID, after a given one.
-///
-/// # Errors
-/// The query fails.
-pub async fn list(
-    connection: &mut AsyncPgConnection,
-    condition: Option<Sql>,
-    show_deleted: bool,
-    after: Option<(String, Uuid)>,
-    limit: i64,
-) -> QueryResult<Vec<AssetOnNode>> {
-    let mut query = asset::table
-        .left_join(node::table)
-        .select((AssetRow::as_select(), node::display_name.nullable(), node::heartbeat_time.nullable()))
-        .order((asset::display_name.asc(), asset::uid.asc()))
-        .limit(limit)
-        .into_boxed();
-    if let Some(condition) = condition {
-        query = query.filter(Condition(condition));
-    }
-    if !show_deleted {
-        query = query.filter(asset::delete_time.is_null());
-    }
-    if let Some((display_name, uid)) = after {
-        let place = Sql::new("(asset.display_name, asset.uid) > (")
-            .bind(Bind::Text(display_name))
-            .text(", ")
-            .bind(Bind::Uuid(uid))
-            .text(")");
-        query = query.filter(Condition(place));
-    }
-    query.load(connection).await
 }
 
 #[derive(QueryableByName)]

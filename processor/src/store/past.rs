@@ -1,21 +1,22 @@
 //! Assets as they were at an earlier time: the table `asset`, and `asset_past`
 //! for those that have changed since (ADR 20).
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use diesel::{
     QueryResult, QueryableByName,
-    pg::Pg,
-    query_builder::{AstPass, Query, QueryFragment, QueryId},
-    sql_types::{BigInt, Bool, Bytea, Nullable, SmallInt, Text, Timestamptz, Untyped, Uuid as Uid},
+    sql_types::{BigInt, Bool, Bytea, Nullable, Text, Timestamptz, Uuid as Uid},
 };
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::AsyncPgConnection;
 use uuid::Uuid;
 
 use super::{
     asset::{AssetOnNode, AssetRow},
-    filter_sql::Columns,
-    sql::{Bind, Sql, load},
+    filter_sql::{Columns, compile},
+    sql::{Bind, Sql, load, load_once},
 };
+use crate::domain::filter::{Predicate, divide, needs_managed};
 
 /// Where filters on assets as they were find their fields. While an asset was
 /// ACTIVE, nothing that is kept tells when its node was last heard.
@@ -36,6 +37,8 @@ pub const COLUMNS: Columns = Columns {
         ("update_time", "asset.update_time"),
         ("delete_time", "asset.delete_time"),
     ],
+    // The column that has an index is of now.
+    managed: None,
     ..super::asset::COLUMNS
 };
 
@@ -59,18 +62,29 @@ pub struct Wanted {
     pub lasting: Option<Sql>,
     /// A condition on others, too.
     pub state: Option<Sql>,
-    /// Deleted ones too.
-    pub show_deleted: bool,
+    /// Only what people ever recorded anything of.
+    pub managed: bool,
 }
 
 impl Wanted {
-    fn sql(&self) -> Sql {
+    /// One of a predicate.
+    #[must_use]
+    pub fn new(predicate: Option<Predicate>) -> Self {
+        let managed = predicate.as_ref().is_some_and(needs_managed);
+        let (lasting, state) = predicate.map_or((None, None), |predicate| divide(predicate, LASTING));
+        let sql = |part: Predicate| compile(&part, &COLUMNS);
+        Self { lasting: lasting.map(sql), state: state.map(sql), managed }
+    }
+
+    /// The condition; [`NOT_DELETED`] is another one.
+    #[must_use]
+    pub fn sql(&self) -> Sql {
         let mut sql = Sql::new("true");
         if let Some(condition) = &self.lasting {
             sql = sql.text(" AND (").then(condition.clone()).text(")");
         }
-        if !self.show_deleted {
-            sql = sql.text(" AND NOT asset.deleted");
+        if self.managed {
+            sql = sql.text(" AND asset.ever_managed");
         }
         if let Some(condition) = &self.state {
             // Nothing is known of how often such a condition holds. What is taken for
@@ -85,9 +99,10 @@ impl Wanted {
 /// The columns of an asset as it was, given `own`, its row, and `past`, its state
 /// then if that is another one.
 const AS_IT_WAS: &str = "own.kind, own.node_uid, own.natural_key, own.create_time, own.first_seen_time, \
-     own.update_time AS newest_time, past.uid IS NULL AS is_whole, \
+     own.update_time AS newest_time, own.managed_revision > 0 AS ever_managed, past.uid IS NULL AS is_whole, \
      CASE WHEN past.uid IS NULL THEN own.state ELSE past.state END AS state, \
      CASE WHEN past.uid IS NULL THEN own.attributes ELSE past.attributes END AS attributes, \
+     CASE WHEN past.uid IS NULL THEN own.attributes ELSE past.attributes END -> 'managed' AS managed_attributes, \
      CASE WHEN past.uid IS NULL THEN own.revision ELSE past.revision END AS revision, \
      CASE WHEN past.uid IS NULL THEN own.managed_revision ELSE past.managed_revision END AS managed_revision, \
      CASE WHEN past.uid IS NULL THEN own.remove_time ELSE past.remove_time END AS remove_time, \
@@ -96,6 +111,10 @@ const AS_IT_WAS: &str = "own.kind, own.node_uid, own.natural_key, own.create_tim
      CASE WHEN past.uid IS NULL THEN own.delete_time IS NOT NULL ELSE past.delete_time IS NOT NULL END AS deleted, \
      CASE WHEN past.uid IS NULL THEN own.details END AS details, \
      CASE WHEN past.uid IS NULL THEN own.managed END AS managed";
+
+/// A condition that leaves out what was deleted then. Not by a time that is NULL,
+/// which the planner takes for rare.
+pub const NOT_DELETED: &str = "NOT asset.deleted";
 
 fn time(at: DateTime<Utc>) -> Bind {
     Bind::Time(Some(at))
@@ -124,7 +143,7 @@ pub fn by_asset(at: DateTime<Utc>) -> Sql {
     .bind(time(at))
     .text(" AND CASE WHEN past.uid IS NULL THEN own.update_time <= ")
     .bind(time(at))
-    .text(" ELSE true END) AS asset")
+    .text(" ELSE true END)")
 }
 
 /// Two things that stand in FROM as `asset` and together are all assets as they
@@ -138,7 +157,7 @@ pub fn by_name(at: DateTime<Utc>) -> [Sql; 2] {
             .bind(time(at))
             .text(" AND CASE WHEN past.uid IS NULL THEN own.update_time <= ")
             .bind(time(at))
-            .text(" ELSE past.display_name = own.display_name END) AS asset");
+            .text(" ELSE past.display_name = own.display_name END)");
     // From the first row since then that another name followed: up to it, the name
     // was the same.
     let other = Sql::new(format!(
@@ -153,44 +172,34 @@ pub fn by_name(at: DateTime<Utc>) -> [Sql; 2] {
          AND sooner.until_time < named.until_time AND sooner.until_time > ",
     )
     .bind(time(at))
-    .text(")) AS asset");
+    .text("))");
     [same, other]
+}
+
+/// What stands in FROM as `asset`: all assets as they were, to be looked at each.
+/// Two tables that can be joined as a whole.
+pub fn whole(at: DateTime<Utc>) -> Sql {
+    Sql::new(format!(
+        "(SELECT own.uid, CASE WHEN past.uid IS NULL THEN own.display_name ELSE past.display_name END \
+         AS display_name, {AS_IT_WAS} FROM asset AS own LEFT JOIN asset_past AS past \
+         ON past.uid = own.uid AND past.update_time <= "
+    ))
+    .bind(time(at))
+    .text(" AND past.until_time > ")
+    .bind(time(at))
+    .text(" WHERE own.create_time <= ")
+    .bind(time(at))
+    .text(" AND CASE WHEN past.uid IS NULL THEN own.update_time <= ")
+    .bind(time(at))
+    .text(" ELSE true END)")
 }
 
 /// An asset as it was, with the name of its node.
 #[derive(Clone, Debug, QueryableByName)]
 #[allow(missing_docs)]
 pub struct PastRow {
-    #[diesel(sql_type = Uid)]
-    pub uid: Uuid,
-    #[diesel(sql_type = SmallInt)]
-    pub kind: i16,
-    #[diesel(sql_type = Text)]
-    pub display_name: String,
-    #[diesel(sql_type = Nullable<Uid>)]
-    pub node_uid: Option<Uuid>,
-    #[diesel(sql_type = Text)]
-    pub natural_key: String,
-    #[diesel(sql_type = SmallInt)]
-    pub state: i16,
-    #[diesel(sql_type = Nullable<Bytea>)]
-    pub details: Option<Vec<u8>>,
-    #[diesel(sql_type = Nullable<Bytea>)]
-    pub managed: Option<Vec<u8>>,
-    #[diesel(sql_type = BigInt)]
-    pub revision: i64,
-    #[diesel(sql_type = BigInt)]
-    pub managed_revision: i64,
-    #[diesel(sql_type = Nullable<Timestamptz>)]
-    pub first_seen_time: Option<DateTime<Utc>>,
-    #[diesel(sql_type = Nullable<Timestamptz>)]
-    pub remove_time: Option<DateTime<Utc>>,
-    #[diesel(sql_type = Timestamptz)]
-    pub create_time: DateTime<Utc>,
-    #[diesel(sql_type = Timestamptz)]
-    pub update_time: DateTime<Utc>,
-    #[diesel(sql_type = Nullable<Timestamptz>)]
-    pub delete_time: Option<DateTime<Utc>>,
+    #[diesel(embed)]
+    pub asset: AssetRow,
     /// Whether details and managed fields are set already.
     #[diesel(sql_type = Bool)]
     pub is_whole: bool,
@@ -200,24 +209,7 @@ pub struct PastRow {
 
 impl From<PastRow> for AssetOnNode {
     fn from(row: PastRow) -> Self {
-        let asset = AssetRow {
-            uid: row.uid,
-            kind: row.kind,
-            display_name: row.display_name,
-            node_uid: row.node_uid,
-            natural_key: row.natural_key,
-            state: row.state,
-            details: row.details,
-            managed: row.managed,
-            revision: row.revision,
-            managed_revision: row.managed_revision,
-            first_seen_time: row.first_seen_time,
-            remove_time: row.remove_time,
-            create_time: row.create_time,
-            update_time: row.update_time,
-            delete_time: row.delete_time,
-        };
-        (asset, row.node_display_name, None)
+        (row.asset, row.node_display_name, None)
     }
 }
 
@@ -225,7 +217,7 @@ const COLUMNS_OF_ROW: &str = "SELECT asset.uid, asset.kind, asset.display_name, 
      asset.natural_key, asset.state, asset.details, asset.managed, asset.revision, asset.managed_revision, \
      asset.first_seen_time, asset.remove_time, asset.create_time, asset.update_time, asset.delete_time, \
      asset.is_whole, node.display_name AS node_display_name FROM ";
-const ON_NODE: &str = " LEFT JOIN node ON node.uid = asset.node_uid WHERE ";
+const ON_NODE: &str = " AS asset LEFT JOIN node ON node.uid = asset.node_uid WHERE ";
 
 /// Reads one asset as it was; without details and managed fields if it has changed
 /// since: see [`fill`].
@@ -240,37 +232,6 @@ pub async fn get(
     let query =
         Sql::new(COLUMNS_OF_ROW).then(by_asset(at)).text(ON_NODE).text("asset.uid = ").bind(Bind::Uuid(uid));
     Ok(load(connection, query).await?.pop())
-}
-
-/// Lists assets as they were, by display name and UUID, after a given one; see
-/// [`fill`].
-///
-/// # Errors
-/// The query fails.
-pub async fn list(
-    connection: &mut AsyncPgConnection,
-    at: DateTime<Utc>,
-    wanted: &Wanted,
-    after: Option<(String, Uuid)>,
-    limit: i64,
-) -> QueryResult<Vec<PastRow>> {
-    let mut query = Sql::new("SELECT * FROM (");
-    for (index, source) in by_name(at).into_iter().enumerate() {
-        query = query.text(if index == 0 { "(" } else { " UNION ALL (" });
-        query = query.text(COLUMNS_OF_ROW).then(source).text(ON_NODE).then(wanted.sql());
-        if let Some((display_name, uid)) = &after {
-            query = query
-                .text(" AND (asset.display_name, asset.uid) > (")
-                .bind(Bind::Text(display_name.clone()))
-                .text(", ")
-                .bind(Bind::Uuid(*uid))
-                .text(")");
-        }
-        query =
-            query.text(" ORDER BY asset.display_name, asset.uid LIMIT ").bind(Bind::BigInt(limit)).text(")");
-    }
-    let query = query.text(") AS page ORDER BY display_name, uid LIMIT ").bind(Bind::BigInt(limit));
-    RunQueryDsl::load(Once(query), connection).await
 }
 
 /// Assets as they were that have changed since another time, and were there: not
@@ -289,7 +250,8 @@ pub async fn changed_since(
     let mut query = Sql::new(COLUMNS_OF_ROW)
         .then(by_asset(at))
         .text(ON_NODE)
-        .text("asset.newest_time > ")
+        .text(NOT_DELETED)
+        .text(" AND asset.newest_time > ")
         .bind(time(since))
         .text(" AND CASE WHEN asset.state <> 2 THEN true ELSE false END AND ")
         .then(wanted.sql());
@@ -297,7 +259,7 @@ pub async fn changed_since(
         query = query.text(" AND asset.uid > ").bind(Bind::Uuid(after));
     }
     let query = query.text(" ORDER BY asset.uid LIMIT ").bind(Bind::BigInt(limit));
-    RunQueryDsl::load(Once(query), connection).await
+    load_once(connection, query).await
 }
 
 #[derive(QueryableByName)]
@@ -313,51 +275,52 @@ struct Contents {
 }
 
 /// Gives rows their details and managed fields, out of the log, or the base if
-/// retention has dropped that day.
+/// retention has dropped that day. Rows are found by asset and revision.
 ///
 /// # Errors
 /// A query fails.
-pub async fn fill(connection: &mut AsyncPgConnection, rows: &mut [PastRow]) -> QueryResult<()> {
-    let mut lacking: Vec<&mut PastRow> = rows.iter_mut().filter(|row| !row.is_whole).collect();
-    if lacking.is_empty() {
+pub async fn fill<'a>(
+    connection: &mut AsyncPgConnection,
+    rows: impl IntoIterator<Item = &'a mut AssetRow> + Send,
+) -> QueryResult<()> {
+    let mut rows: HashMap<(Uuid, i64), &mut AssetRow> =
+        rows.into_iter().map(|row| ((row.uid, row.revision), row)).collect();
+    if rows.is_empty() {
         return Ok(());
     }
-    let uids = Bind::Uuids(lacking.iter().map(|row| row.uid).collect());
-    let revisions = Bind::BigInts(lacking.iter().map(|row| row.revision).collect());
-    let times = Bind::Times(lacking.iter().map(|row| Some(row.update_time)).collect());
     let columns = "SELECT asset_uid, revision, details, managed FROM ";
-    // By time first: it tells the partitions.
+    let wanted = |rows: &HashMap<(Uuid, i64), &mut AssetRow>| {
+        Sql::new(" asset_uid = ANY(")
+            .bind(Bind::Uuids(rows.keys().map(|(uid, _)| *uid).collect()))
+            .text(") AND revision = ANY(")
+            .bind(Bind::BigInts(rows.keys().map(|(_, revision)| *revision).collect()))
+            .text(")")
+    };
+    // The time tells the partitions.
     let log = Sql::new(columns)
         .text("asset_event WHERE record_time = ANY(")
-        .bind(times)
-        .text(") AND asset_uid = ANY(")
-        .bind(uids.clone())
-        .text(") AND revision = ANY(")
-        .bind(revisions.clone())
-        .text(")");
-    let mut found: Vec<Contents> = load(connection, log).await?;
-    let known = |found: &[Contents], row: &PastRow| {
-        found.iter().any(|content| (content.asset_uid, content.revision) == (row.uid, row.revision))
-    };
-    if lacking.iter().any(|row| !known(&found, row)) {
-        let base = Sql::new(columns)
-            .text("asset_base WHERE asset_uid = ANY(")
-            .bind(uids)
-            .text(") AND revision = ANY(")
-            .bind(revisions)
-            .text(")");
-        found.extend(load::<Contents>(connection, base).await?);
+        .bind(Bind::Times(rows.values().map(|row| Some(row.update_time)).collect()))
+        .text(") AND ")
+        .then(wanted(&rows));
+    take(load(connection, log).await?, &mut rows);
+    if !rows.is_empty() {
+        let base = Sql::new(columns).text("asset_base WHERE ").then(wanted(&rows));
+        take(load(connection, base).await?, &mut rows);
     }
-    let mut found: std::collections::HashMap<(Uuid, i64), Contents> =
-        found.into_iter().map(|content| ((content.asset_uid, content.revision), content)).collect();
-    for row in &mut lacking {
-        if let Some(content) = found.remove(&(row.uid, row.revision)) {
-            row.details = content.details;
-            row.managed = content.managed;
-            row.is_whole = true;
-        }
+    for (uid, revision) in rows.keys() {
+        // Somebody altered the log; `assettrack verify` tells what.
+        tracing::error!(asset = %uid, revision, "the log does not have a revision that was superseded");
     }
     Ok(())
+}
+
+fn take(found: Vec<Contents>, rows: &mut HashMap<(Uuid, i64), &mut AssetRow>) {
+    for content in found {
+        if let Some(row) = rows.remove(&(content.asset_uid, content.revision)) {
+            row.details = content.details;
+            row.managed = content.managed;
+        }
+    }
 }
 
 /// What can be read of the past.
@@ -394,23 +357,4 @@ pub async fn horizon(connection: &mut AsyncPgConnection, at: DateTime<Utc>) -> Q
         .bind(time(at))
         .text(")) AS is_settled FROM past_horizon");
     load(connection, query).await?.pop().ok_or(diesel::result::Error::NotFound)
-}
-
-/// A query whose shape a client chooses: kept statements would never end.
-struct Once(Sql);
-
-impl QueryFragment<Pg> for Once {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.unsafe_to_cache_prepared();
-        self.0.walk_ast(out)
-    }
-}
-
-impl QueryId for Once {
-    type QueryId = ();
-    const HAS_STATIC_QUERY_ID: bool = false;
-}
-
-impl Query for Once {
-    type SqlType = Untyped;
 }

@@ -22,5 +22,6 @@ mod related;
 mod retention;
 mod running;
 mod scrub;
+mod search;
 mod waived;
 mod watch;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use contracts::v1::{
     Asset, AssetDetails, AssetDifferenceType, AssetKind, AssetState, CreateAssetRequest, DeleteAssetRequest,
     DiffAssetsRequest, EventType, GetAssetRequest, ListAssetsRequest, ManagedFields, Observation, Presence,
-    UpdateAssetRequest,
+    SummarizeAssetsRequest, UpdateAssetRequest,
 };
 use prost::Message as _;
 use prost_types::{FieldMask, Timestamp};
@@ -198,6 +198,30 @@ async fn rename(running: &Running, rng: &mut StdRng) {
     running.deliver(vec![agent.batch(13, back)]).await;
 }
 
+/// Counts by kind, state and name, as the processor has them.
+async fn counts(running: &Running, time: Micros) -> BTreeMap<(String, String, String), i64> {
+    let request = SummarizeAssetsRequest {
+        group_by: ["kind", "state", "display_name"].map(str::to_owned).to_vec(),
+        max_groups: 1000,
+        read_time: at(time),
+        ..Default::default()
+    };
+    let answer = running.assets().summarize_assets(request).await.unwrap().into_inner();
+    assert_eq!(answer.other_groups, 0);
+    let key = |values: Vec<String>| (values[0].clone(), values[1].clone(), values[2].clone());
+    answer.groups.into_iter().map(|group| (key(group.values), group.count)).collect()
+}
+
+fn counted(assets: &BTreeMap<&String, &Told>) -> BTreeMap<(String, String, String), i64> {
+    let mut counts = BTreeMap::new();
+    for told in assets.values() {
+        let kind = AssetKind::try_from(told.kind).unwrap().as_str_name().to_owned();
+        let state = AssetState::try_from(told.state).unwrap().as_str_name().to_owned();
+        *counts.entry((kind, state, told.display_name.clone())).or_default() += 1;
+    }
+    counts
+}
+
 /// Times to read at: those of the log, just before and after, and in between.
 fn times(log: &[Logged], rng: &mut StdRng, count: usize) -> Vec<Micros> {
     let (first, last) = (log[0].time, log[log.len() - 1].time);
@@ -266,6 +290,33 @@ async fn a_read_of_the_past_is_the_fold_of_the_log_until_then() {
             let listed = by_name(&list(&running, time, request).await);
             assert_eq!(listed.iter().collect::<BTreeMap<_, _>>(), wanted, "{filter} at {time}");
         }
+        // In other orders, with a total.
+        for order_by in ["display_name desc", "kind,display_name", "name desc", "update_time desc,kind"] {
+            let request = ListAssetsRequest {
+                page_size: rng.random_range(5..40),
+                order_by: order_by.to_owned(),
+                return_total_size: true,
+                ..Default::default()
+            };
+            let first = ListAssetsRequest { read_time: at(time), ..request.clone() };
+            let first = running.assets().list_assets(first).await.unwrap().into_inner();
+            assert_eq!((first.total_size, first.total_size_estimated), (kept.len() as i64, false));
+            let listed = list(&running, time, request).await;
+            assert_eq!(listed.len(), kept.len(), "{order_by} at {time}");
+            assert_eq!(by_name(&listed).iter().collect::<BTreeMap<_, _>>(), kept, "{order_by} at {time}");
+            let in_order = match order_by {
+                "display_name desc" => {
+                    listed.is_sorted_by(|one, other| one.display_name >= other.display_name)
+                }
+                "kind,display_name" => {
+                    listed.is_sorted_by_key(|asset| (asset.kind, asset.display_name.clone()))
+                }
+                "name desc" => listed.is_sorted_by(|one, other| one.name >= other.name),
+                _ => listed.is_sorted_by_key(|asset| -micros(asset.update_time.as_ref())),
+            };
+            assert!(in_order, "{order_by} at {time}");
+        }
+        assert_eq!(counts(&running, time).await, counted(&kept), "at {time}");
         let names: Vec<&String> = log.iter().map(|row| &row.asset).collect();
         for _ in 0..5 {
             let name = names[rng.random_range(0..names.len())];
@@ -511,6 +562,10 @@ async fn a_page_token_belongs_to_its_time() {
     let same = ListAssetsRequest { read_time, page_token, ..request };
     assert_eq!(running.assets().list_assets(same).await.unwrap().into_inner().assets[0].display_name, "b");
     let read_time = Some(Timestamp { seconds: i64::MAX, nanos: 0 });
+    let order_by = "last_seen_time".to_owned();
+    let unknown = ListAssetsRequest { order_by, read_time: at(time), ..Default::default() };
+    let refused = running.assets().list_assets(unknown).await.unwrap_err();
+    assert_eq!(metadata(&refused, "field"), "order_by");
     let get = GetAssetRequest { name: format!("assets/{}", Uuid::nil()), read_time };
     let refused = running.assets().get_asset(get).await.unwrap_err();
     assert_eq!(

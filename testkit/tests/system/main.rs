@@ -9,5 +9,6 @@ mod manage;
 mod node_life;
 mod relations;
 mod repair;
+mod search;
 mod simulated;
 mod system;

@@ -1,6 +1,6 @@
 //! A filter in two: what can be told by some fields alone, and the rest.
 
-use super::Predicate;
+use super::{Literal, Operator, Predicate};
 
 /// Divides a predicate into two that hold together where it holds: one that asks
 /// nothing but the fields of `names`, and words alone, and the rest.
@@ -25,6 +25,27 @@ fn asks_only(predicate: &Predicate, names: &[&str]) -> bool {
         Predicate::Not(inner) => asks_only(inner, names),
         Predicate::Text(_) => true,
         Predicate::Compare { field, .. } => names.contains(&field.path.join(".").as_str()),
+    }
+}
+
+/// Whether a predicate holds of nothing that people never recorded anything of.
+#[must_use]
+pub fn needs_managed(predicate: &Predicate) -> bool {
+    match predicate {
+        Predicate::And(parts) => parts.iter().any(needs_managed),
+        Predicate::Or(parts) => !parts.is_empty() && parts.iter().all(needs_managed),
+        Predicate::Not(_) | Predicate::Text(_) => false,
+        Predicate::Compare { field, operator, value } => {
+            field.path.first().is_some_and(|first| first == "managed")
+                && matches!(operator, Operator::Equal | Operator::Has)
+                && match value {
+                    Literal::Present => true,
+                    // `*` alone fits the empty text, which is what is not there.
+                    Literal::Text(text) => text.chars().any(|character| character != '*'),
+                    Literal::Enum(number, _) => *number != 0,
+                    _ => false,
+                }
+        }
     }
 }
 
@@ -57,6 +78,32 @@ mod tests {
             ),
         ] {
             assert_eq!(divide(predicate, names), (own, rest));
+        }
+    }
+
+    #[test]
+    fn what_asks_for_something_recorded_needs_it() {
+        let compare = |path: &str, operator, value| {
+            let path = path.split('.').map(str::to_owned).collect();
+            let field = Field { path, field_type: FieldType::Text, in_list: None, optional: false };
+            Predicate::Compare { field, operator, value }
+        };
+        let text = |text: &str| Literal::Text(text.to_owned());
+        let owner = |value| compare("managed.owner", Operator::Equal, value);
+        let kind = || compare("kind", Operator::Equal, text("x"));
+        for (predicate, needs) in [
+            (owner(text("ops")), true),
+            (owner(text("")), false),
+            (owner(text("**")), false),
+            (compare("managed.owner", Operator::Has, Literal::Present), true),
+            (compare("managed.owner", Operator::NotEqual, text("ops")), false),
+            (Predicate::Not(Box::new(owner(text("ops")))), false),
+            (Predicate::And(vec![kind(), owner(text("ops"))]), true),
+            (Predicate::Or(vec![kind(), owner(text("ops"))]), false),
+            (Predicate::Or(vec![owner(text("a")), owner(text("b"))]), true),
+            (kind(), false),
+        ] {
+            assert_eq!(needs_managed(&predicate), needs, "{predicate:?}");
         }
     }
 }
