@@ -85,6 +85,7 @@ pub async fn assets<W: Write>(
             filter: filter.clone(),
             show_deleted: *show_deleted,
             read_time: arguments.as_of,
+            ..Default::default()
         };
         let page = gateway
             .call(request, async |channel, request| asset_service(channel).list_assets(request).await)
