@@ -2,6 +2,7 @@
 //! return `QueryResult`; `_in_txn` says that the caller owns the transaction.
 
 pub mod asset;
+pub mod change;
 pub mod command;
 pub mod completeness;
 pub mod dead_letter;
