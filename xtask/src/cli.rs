@@ -118,6 +118,9 @@ pub enum Suite {
     /// The agent's memory, processor time and first scan, on a node with 1,000 packages and 50
     /// running containers, beside prometheus-node-exporter and fusioninventory-agent
     Agent,
+    /// Searches on a million assets through a processor: filtered and sorted pages, the first and the
+    /// ten thousandth, free text, counts in groups, beside a read by key
+    Api,
     /// From full queues to committed and acknowledged, beside a consumer of the usual kind in
     /// Node.js; latency, memory, and how speed depends on the inventory's size. Takes a quarter of an hour
     Ingest,

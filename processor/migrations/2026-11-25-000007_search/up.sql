@@ -12,3 +12,9 @@ CREATE INDEX asset_by_managed ON asset USING gin (managed_attributes jsonb_path_
 -- Free text. Names and keys of an asset do not change, so only new assets cost.
 CREATE INDEX asset_by_text ON asset
     USING gin (((display_name || E'\n' || natural_key) COLLATE "default") gin_trgm_ops);
+
+-- The counts of the overview and of summaries: those that are ACTIVE are counted in
+-- node_kind, and only the others have to be looked at, which have an index.
+CREATE INDEX asset_not_active ON asset (display_name, uid) INCLUDE (node_uid, kind, state)
+    WHERE state <> 1 AND delete_time IS NULL;
+DROP INDEX asset_by_kind_and_state;

@@ -2,8 +2,8 @@
 
 use contracts::v1::{
     Asset, CreateAssetRequest, DeleteAssetRequest, GetAssetRequest, ListAssetRevisionsRequest,
-    ListAssetRevisionsResponse, ListAssetsRequest, ListAssetsResponse, UpdateAssetRequest,
-    WatchAssetsRequest, asset_service_server::AssetService,
+    ListAssetRevisionsResponse, ListAssetsRequest, ListAssetsResponse, SummarizeAssetsRequest,
+    SummarizeAssetsResponse, UpdateAssetRequest, WatchAssetsRequest, asset_service_server::AssetService,
 };
 use kit::{identity::Collection, status::not_found};
 use tonic::{Request, Response, Status};
@@ -52,32 +52,14 @@ impl AssetService for Api {
         &self,
         request: Request<ListAssetsRequest>,
     ) -> Result<Response<ListAssetsResponse>, Status> {
-        let request = request.into_inner();
-        let page = request::page_size(request.page_size)?;
-        let condition = request::condition(&request.filter, &self.asset_schema(), &asset::COLUMNS)?;
-        let deleted = if request.show_deleted { "deleted" } else { "" };
-        let question = ["assets", &request.filter, deleted];
-        let after = self.tokens.open(&request.page_token, &question, 2).map_err(errors::token)?;
-        let after = request::name_and_uid(after)?;
+        self.list(request.into_inner()).await.map(Response::new)
+    }
 
-        let (api, show_deleted) = (self.clone(), request.show_deleted);
-        let rows = in_task(async move {
-            let mut connection = api.connection().await?;
-            asset::list(&mut connection, condition, show_deleted, after, request::limit(page))
-                .await
-                .map_err(|error| errors::query(&error))
-        });
-        let mut rows = rows.await?;
-        let more = rows.len() > page;
-        rows.truncate(page);
-        let next_page_token = match rows.last().filter(|_| more) {
-            Some((last, ..)) => {
-                self.tokens.issue(&question, vec![last.display_name.clone(), last.uid.to_string()])
-            }
-            None => String::new(),
-        };
-        let assets = rows.into_iter().map(convert::asset).collect();
-        Ok(Response::new(ListAssetsResponse { assets, next_page_token }))
+    async fn summarize_assets(
+        &self,
+        request: Request<SummarizeAssetsRequest>,
+    ) -> Result<Response<SummarizeAssetsResponse>, Status> {
+        self.summarize(request.into_inner()).await.map(Response::new)
     }
 
     async fn update_asset(&self, request: Request<UpdateAssetRequest>) -> Result<Response<Asset>, Status> {

@@ -1,6 +1,6 @@
 //! Rows as the contract shows them.
 
-use contracts::v1::{Asset, AssetDetails, AssetRevision, AssetState, Event, ManagedFields};
+use contracts::v1::{Asset, AssetDetails, AssetRevision, Event, ManagedFields};
 use kit::identity::Collection;
 use prost::Message;
 use uuid::Uuid;
@@ -32,11 +32,7 @@ fn node_name(node: Option<Uuid>) -> String {
 
 /// An asset.
 pub fn asset((row, node_display_name, heartbeat): AssetOnNode) -> Asset {
-    let last_seen = if row.state == AssetState::Active as i16 {
-        heartbeat.max(row.first_seen_time)
-    } else {
-        row.remove_time
-    };
+    let last_seen = row.last_seen(heartbeat);
     Asset {
         name: Collection::Assets.name(row.uid),
         kind: row.kind.into(),

@@ -15,6 +15,8 @@ mod node;
 mod node_act;
 mod overview;
 mod request;
+mod search;
+mod summary;
 mod task;
 mod watch;
 
@@ -51,12 +53,13 @@ pub struct Api {
     tokens: PageTokens,
     descriptors: Arc<Descriptors>,
     watches: Watches,
+    summaries: summary::Summaries,
 }
 
 impl Api {
     /// Takes what every service needs.
     pub fn new(pool: Pool, tokens: PageTokens, descriptors: Arc<Descriptors>, watches: Watches) -> Self {
-        Self { pool, tokens, descriptors, watches }
+        Self { pool, tokens, descriptors, watches, summaries: summary::Summaries::default() }
     }
 
     async fn connection(&self) -> Result<Pooled, Status> {

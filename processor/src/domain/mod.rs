@@ -8,6 +8,7 @@ pub mod filter;
 pub mod fold;
 pub mod image;
 pub mod managed;
+pub mod order;
 pub mod page_token;
 pub mod refold;
 pub mod watched;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     filter_sql::Columns,
-    sql::{Bind, Condition, Sql, load},
+    sql::{Bind, Sql, load},
 };
 use crate::{
     domain::filter::{Subject, Value},
@@ -45,7 +45,7 @@ const LAST_SEEN: &str = "(CASE asset.state WHEN 1 THEN greatest(node.heartbeat_t
      ELSE asset.remove_time END)";
 
 /// A row of the table.
-#[derive(Clone, Debug, Queryable, Selectable)]
+#[derive(Clone, Debug, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = asset)]
 #[allow(missing_docs)]
 pub struct AssetRow {
@@ -66,8 +66,18 @@ pub struct AssetRow {
     pub delete_time: Option<DateTime<Utc>>,
 }
 
+impl AssetRow {
+    /// When it was last known to be there, by the last heartbeat of its node.
+    pub fn last_seen(&self, heartbeat: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
+        match self.state {
+            1 => heartbeat.max(self.first_seen_time),
+            _ => self.remove_time,
+        }
+    }
+}
+
 /// Where assets are read from: what stands in FROM as `asset`, with the columns
-/// of the table.
+/// of the table, `managed_attributes` included: `attributes -> 'managed'`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The current fold.
@@ -88,10 +98,7 @@ pub fn subject((row, node_display_name, heartbeat): &AssetOnNode, attributes: se
     let text = |text: &str| Value::Text(text.to_owned());
     let time = |time: Option<DateTime<Utc>>| time.map_or(Value::Absent, Value::Time);
     let node_name = node_display_name.as_deref().unwrap_or_default();
-    let last_seen = match row.state {
-        1 => (*heartbeat).max(row.first_seen_time),
-        _ => row.remove_time,
-    };
+    let last_seen = row.last_seen(*heartbeat);
     Subject {
         columns: vec![
             ("name", Value::Uuid(row.uid)),
@@ -129,40 +136,6 @@ pub async fn get(connection: &mut AsyncPgConnection, uid: Uuid) -> QueryResult<O
         .first(connection)
         .await
         .optional()
-}
-
-/// Lists assets by display name and UUID, after a given one.
-///
-/// # Errors
-/// The query fails.
-pub async fn list(
-    connection: &mut AsyncPgConnection,
-    condition: Option<Sql>,
-    show_deleted: bool,
-    after: Option<(String, Uuid)>,
-    limit: i64,
-) -> QueryResult<Vec<AssetOnNode>> {
-    let mut query = asset::table
-        .left_join(node::table)
-        .select((AssetRow::as_select(), node::display_name.nullable(), node::heartbeat_time.nullable()))
-        .order((asset::display_name.asc(), asset::uid.asc()))
-        .limit(limit)
-        .into_boxed();
-    if let Some(condition) = condition {
-        query = query.filter(Condition(condition));
-    }
-    if !show_deleted {
-        query = query.filter(asset::delete_time.is_null());
-    }
-    if let Some((display_name, uid)) = after {
-        let place = Sql::new("(asset.display_name, asset.uid) > (")
-            .bind(Bind::Text(display_name))
-            .text(", ")
-            .bind(Bind::Uuid(uid))
-            .text(")");
-        query = query.filter(Condition(place));
-    }
-    query.load(connection).await
 }
 
 /// Locks one asset for an edit, and its node before it: what agents report is

@@ -14,7 +14,8 @@ pub struct Columns {
     pub json: Option<&'static str>,
     /// The `managed` part of it once more, where a column with an index has it.
     pub managed: Option<&'static str>,
-    /// Texts of the row itself that a word alone is looked for in.
+    /// Texts of the row itself that a word alone is looked for in. The first of
+    /// them has an index, by which it is found when it is told in full.
     pub texts: &'static [&'static str],
     /// The same texts, one a line, as they have an index of trigrams.
     pub lines: Option<&'static str>,
@@ -68,6 +69,59 @@ fn word_alone(word: &str, columns: &Columns) -> Sql {
         .text(")))")
 }
 
+/// Text of a field's value, for groups: empty where the resource does not have it.
+pub fn group_key(field: &Field, columns: &Columns) -> Sql {
+    let path = field.path.join(".");
+    if let Some((_, column)) = columns.columns.iter().find(|(name, _)| *name == path) {
+        return Sql::new(format!("coalesce(({column})::text, '')"));
+    }
+    let Some(json) = columns.json else { return Sql::new("''") };
+    let text = || Sql::new(format!("({json} #>> ")).bind(Bind::Texts(field.path.clone())).text(")");
+    let default = match field.field_type {
+        FieldType::Number if !field.optional => "'0'",
+        FieldType::Bool if !field.optional => "'false'",
+        _ => return Sql::new("coalesce(").then(text()).text(", '')"),
+    };
+    let around = field.path[..field.path.len() - 1].to_vec();
+    Sql::new(format!("CASE WHEN ({json} #> "))
+        .bind(Bind::Texts(around))
+        .text(") IS NOT NULL THEN coalesce(")
+        .then(text())
+        .text(format!(", {default}) ELSE '' END"))
+}
+
+/// Whether an index is sure to find what a predicate asks for, so that not every
+/// asset has to be looked at.
+pub fn is_indexed(predicate: &Predicate, columns: &Columns) -> bool {
+    match predicate {
+        Predicate::And(parts) => parts.iter().any(|part| is_indexed(part, columns)),
+        Predicate::Or(parts) => parts.iter().all(|part| is_indexed(part, columns)),
+        Predicate::Not(_) => false,
+        Predicate::Text(word) => columns.lines.is_some() && Pattern::new(word).longest() >= 3,
+        Predicate::Compare { field, operator, value } => {
+            let path = field.path.join(".");
+            if let Some((_, column)) = columns.columns.iter().find(|(name, _)| *name == path) {
+                return match value {
+                    Literal::Text(text) => line_helps(column, *operator, text, columns),
+                    _ => false,
+                };
+            }
+            let managed = columns.managed.filter(|_| field.in_list.is_none());
+            managed.is_some_and(|managed| contains(managed, field, *operator, value).is_some())
+        }
+    }
+}
+
+/// Whether the index of trigrams helps with a comparison of a text.
+fn line_helps(column: &str, operator: Operator, text: &str, columns: &Columns) -> bool {
+    columns.lines.is_some()
+        && columns.texts.contains(&column)
+        && matches!(operator, Operator::Has | Operator::Equal)
+        && Pattern::new(text).longest() >= 3
+        // Names have an index of their own.
+        && !(operator == Operator::Equal && Some(&column) == columns.texts.first())
+}
+
 /// A search for text, preceded by one that the index of trigrams can answer if
 /// the pattern has a trigram.
 fn with_lines(search: Sql, pattern: &str, columns: &Columns) -> Sql {
@@ -87,7 +141,7 @@ fn compare(field: &Field, operator: Operator, value: &Literal, columns: &Columns
     if let Some((_, column)) = columns.columns.iter().find(|(name, _)| *name == path) {
         let compared = compare_field(Sql::new(*column), field.field_type, operator, value);
         return match value {
-            Literal::Text(text) if operator == Operator::Has && columns.texts.contains(column) => {
+            Literal::Text(text) if line_helps(column, operator, text, columns) => {
                 with_lines(compared, text, columns)
             }
             _ => compared,

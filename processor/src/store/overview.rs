@@ -7,7 +7,10 @@ use diesel::{
 };
 use diesel_async::AsyncPgConnection;
 
-use super::sql::{Sql, load};
+use super::{
+    sql::{Sql, load},
+    summary::COUNTED,
+};
 
 /// How many assets of a kind are in a state.
 #[derive(Debug, QueryableByName)]
@@ -26,8 +29,10 @@ pub struct KindRow {
 /// # Errors
 /// The query fails.
 pub async fn kinds(connection: &mut AsyncPgConnection) -> QueryResult<Vec<KindRow>> {
-    let query = "SELECT kind, state, count(*) AS count FROM asset WHERE delete_time IS NULL \
-         GROUP BY kind, state ORDER BY kind, state";
+    let query = format!(
+        "SELECT kind, state, sum(weight)::bigint AS count FROM {COUNTED} AS asset \
+         GROUP BY kind, state ORDER BY kind, state"
+    );
     load(connection, Sql::new(query)).await
 }
 

@@ -180,6 +180,37 @@ impl<G> ValidGrouping<G> for Condition {
     type IsAggregate = is_aggregate::No;
 }
 
+/// A statement whose shape a client chose, and which is not kept therefore; so it
+/// is planned for the values that it has.
+struct Once(Sql);
+
+impl QueryFragment<Pg> for Once {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.unsafe_to_cache_prepared();
+        self.0.walk_ast(out)
+    }
+}
+
+impl QueryId for Once {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl Query for Once {
+    type SqlType = Untyped;
+}
+
+/// Runs a query whose shape a client chose.
+///
+/// # Errors
+/// The query fails.
+pub async fn load_once<T>(connection: &mut diesel_async::AsyncPgConnection, query: Sql) -> QueryResult<Vec<T>>
+where
+    T: diesel::QueryableByName<Pg> + Send + 'static,
+{
+    diesel_async::RunQueryDsl::load(Once(query), connection).await
+}
+
 /// Runs a statement and tells how many rows it touched.
 ///
 /// # Errors

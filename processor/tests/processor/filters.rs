@@ -4,14 +4,22 @@
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use diesel_async::AsyncPgConnection;
 use kit::{identity::Collection, settings::Secret};
 use processor::{
     domain::{
         attributes::searchable,
         changes::Descriptors,
         filter::{Schema, read},
+        order::{FIELDS, Order},
     },
-    store::{asset, filter_sql::compile, pool},
+    store::{
+        asset::{self, AssetOnNode, Source},
+        filter_sql::{compile, is_indexed},
+        listing::{self, Listing, Page},
+        pool,
+        sql::Sql,
+    },
 };
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
@@ -278,32 +286,115 @@ fn filter(rng: &mut StdRng, descriptor: &MessageDescriptor, assets: &[Asset], de
     }
 }
 
+fn by_id(condition: Option<Sql>, searched: bool) -> Listing {
+    Listing {
+        source: Source::Now,
+        condition,
+        searched,
+        show_deleted: true,
+        order: Order::read("name").unwrap(),
+        after: None,
+        limit: 10_000,
+    }
+}
+
+async fn rows(connection: &mut AsyncPgConnection, listing: &Listing) -> Vec<AssetOnNode> {
+    match listing::list(connection, listing).await.unwrap() {
+        Page::Rows(rows) => rows,
+        Page::TooMany => panic!("too many"),
+    }
+}
+
+/// Some assets on some nodes, in a database of their own.
+struct World {
+    database: Database,
+    url: Secret,
+    assets: Vec<Asset>,
+    descriptors: Descriptors,
+}
+
+impl World {
+    async fn create(rng: &mut StdRng, count: usize) -> Self {
+        let database = Database::create().await;
+        let url = Secret::from(database.url().as_str());
+        pool::migrate(&url).await.unwrap();
+        let client = database.connect().await;
+        let nodes: Vec<Uuid> = (1..4).map(Uuid::from_u128).collect();
+        for node in &nodes {
+            let statement = "INSERT INTO node (uid, cluster, display_name, create_time, heartbeat_time) \
+                 VALUES ($1::text::uuid, 'test', $2, now(), $3::text::timestamptz)";
+            let heartbeat = rng.random::<bool>().then(|| time(rng).to_rfc3339());
+            client.execute(statement, &[&node.to_string(), &text(rng), &heartbeat]).await.unwrap();
+        }
+        let descriptors = Descriptors::default();
+        let assets: Vec<Asset> = (0..count).map(|_| asset(rng, &descriptors, &nodes)).collect();
+        for asset in &assets {
+            insert(&client, asset).await;
+        }
+        Self { database, url, assets, descriptors }
+    }
+
+    async fn connect(&self) -> AsyncPgConnection {
+        pool::connect(&self.url, "SET statement_timeout = '20s'").await.unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_of_every_order_hold_each_asset_once_in_its_place() {
+    let mut rng = Seed::draw().rng();
+    let world = World::create(&mut rng, 120).await;
+    let mut connection = world.connect().await;
+    for round in 0..60 {
+        let mut fields: Vec<String> = Vec::new();
+        for index in 0..rng.random_range(1..4) {
+            // Each field once by itself, then mixtures.
+            let field =
+                if index == 0 { FIELDS[round % FIELDS.len()] } else { FIELDS.choose(&mut rng).unwrap() };
+            if !fields.iter().any(|other| other.split(' ').next() == Some(field)) {
+                fields.push(format!("{field}{}", if rng.random() { " desc" } else { "" }));
+            }
+        }
+        let order = Order::read(&fields.join(",")).unwrap();
+        let searched = rng.random();
+        let all = Listing { order: order.clone(), searched, ..by_id(None, false) };
+        let all: Vec<Uuid> = rows(&mut connection, &all).await.iter().map(|row| row.0.uid).collect();
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), world.assets.len(), "{order}");
+        let (mut paged, mut after) = (Vec::new(), None);
+        loop {
+            let limit = rng.random_range(7..40);
+            let page = Listing { order: order.clone(), searched, after, limit, ..by_id(None, false) };
+            let page = rows(&mut connection, &page).await;
+            let Some(last) = page.last() else { break };
+            let place = listing::place(&order, last);
+            assert!(listing::is_place(&order, &place), "{order}: {place:?}");
+            after = Some(place);
+            paged.extend(page.iter().map(|row| row.0.uid));
+        }
+        assert_eq!(paged, all, "{order}");
+    }
+    // What is absent comes first, and last the other way round.
+    let listed = async |connection: &mut AsyncPgConnection, order: &str| {
+        let listing = Listing { order: Order::read(order).unwrap(), ..by_id(None, false) };
+        rows(connection, &listing).await.iter().map(|row| row.0.delete_time).collect::<Vec<_>>()
+    };
+    let up = listed(&mut connection, "delete_time").await;
+    assert!(up.is_sorted() && up[0].is_none() && up[119].is_some());
+    let down = listed(&mut connection, "delete_time desc,kind").await;
+    assert!(down.iter().rev().is_sorted());
+    drop(world.database);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn filters_say_the_same_in_the_database_and_in_memory() {
     let mut rng = Seed::draw().rng();
-    let database = Database::create().await;
-    let url = Secret::from(database.url().as_str());
-    pool::migrate(&url).await.unwrap();
-    let client = database.connect().await;
-    let nodes: Vec<Uuid> = (1..4).map(Uuid::from_u128).collect();
-    for node in &nodes {
-        let statement = "INSERT INTO node (uid, cluster, display_name, create_time, heartbeat_time) \
-             VALUES ($1::text::uuid, 'test', $2, now(), $3::text::timestamptz)";
-        let heartbeat = rng.random::<bool>().then(|| time(&mut rng).to_rfc3339());
-        client.execute(statement, &[&node.to_string(), &text(&mut rng), &heartbeat]).await.unwrap();
-    }
-    let descriptors = Descriptors::default();
-    let assets: Vec<Asset> = (0..ASSETS).map(|_| asset(&mut rng, &descriptors, &nodes)).collect();
-    for asset in &assets {
-        insert(&client, asset).await;
-    }
+    let World { database, url, assets, descriptors } = World::create(&mut rng, ASSETS).await;
     let schema = Schema {
         message: descriptors.message("Asset").unwrap(),
         names: &[("name", Collection::Assets), ("node", Collection::Nodes)],
         unsearchable: &["etag"],
     };
     let mut connection = pool::connect(&url, "SET statement_timeout = '20s'").await.unwrap();
-    let all = asset::list(&mut connection, None, true, None, 10_000).await.unwrap();
+    let all = rows(&mut connection, &by_id(None, false)).await;
     assert_eq!(all.len(), ASSETS);
     let subjects: Vec<(Uuid, _)> = all
         .iter()
@@ -318,8 +409,11 @@ async fn filters_say_the_same_in_the_database_and_in_memory() {
         let Ok(Some(predicate)) = read(&filter, &schema, Utc::now()) else { continue };
         taken += 1;
         let condition = Some(compile(&predicate, &asset::COLUMNS));
-        let rows = asset::list(&mut connection, condition, true, None, 10_000).await;
-        let rows = rows.unwrap_or_else(|error| panic!("{filter}\n{predicate:?}\n{error}"));
+        let listing = by_id(condition, is_indexed(&predicate, &asset::COLUMNS));
+        let page = listing::list(&mut connection, &listing).await;
+        let Page::Rows(rows) = page.unwrap_or_else(|error| panic!("{filter}\n{predicate:?}\n{error}")) else {
+            panic!("too many")
+        };
         let found: BTreeSet<Uuid> = rows.iter().map(|row| row.0.uid).collect();
         some += usize::from(!found.is_empty() && found.len() < ASSETS);
         for (uid, subject) in &subjects {
@@ -331,6 +425,6 @@ async fn filters_say_the_same_in_the_database_and_in_memory() {
             );
         }
     }
-    println!("{taken} of {FILTERS} filters were taken, {some} of them told assets apart");
+    drop(database);
     assert!(taken > FILTERS / 3 && some > taken / 4, "{taken} taken, {some} told assets apart");
 }

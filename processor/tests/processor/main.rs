@@ -17,5 +17,6 @@ mod kinds;
 mod retention;
 mod running;
 mod scrub;
+mod search;
 mod waived;
 mod watch;

@@ -7,5 +7,6 @@ mod containers;
 mod faults;
 mod node_life;
 mod repair;
+mod search;
 mod simulated;
 mod system;

@@ -2,6 +2,7 @@
 //! the figures in `bench/results/`.
 
 mod agent;
+mod api;
 mod containers;
 mod cri;
 pub mod figures;
@@ -30,6 +31,7 @@ pub fn run(checkout: &Checkout, options: &Bench, interrupt: &Interrupt) -> Resul
             let extent = ingest::Extent::new(options.quick);
             ("ingest", ingest::measure(checkout, extent, interrupt, &progress)?)
         }
+        Suite::Api => ("api", api::measure(checkout, options.quick, interrupt, &progress)?),
         Suite::Agent => ("agent", agent::measure(checkout, options.seconds, interrupt, &progress)?),
     };
     let path = checkout.root().join("bench/results").join(format!("{name}.json"));

@@ -6,6 +6,7 @@ mod cost;
 mod decimal;
 mod evaluate;
 mod field;
+mod group;
 mod literal;
 mod nearest;
 mod parse;
@@ -17,6 +18,7 @@ use chrono::{DateTime, Utc};
 pub use cost::MAX_COST;
 pub use decimal::Decimal;
 pub use evaluate::{Subject, Value};
+pub use group::Group;
 pub use parse::{MAX_BYTES, MAX_TERMS};
 pub use pattern::Pattern;
 pub use resolve::{Field, FieldType, Literal, Predicate, Schema};
@@ -50,11 +52,22 @@ pub fn read(text: &str, schema: &Schema, now: DateTime<Utc>) -> Result<Option<Pr
         cost::check(&predicate)?;
         Ok(Some(predicate))
     };
-    read().map_err(|error: FilterError| {
-        // People count characters, the parser bytes.
-        let position = text.get(..error.position).map_or(error.position, |before| before.chars().count());
-        FilterError { position, ..error }
-    })
+    read().map_err(|error| in_characters(text, error))
+}
+
+/// Reads the path of a field by which resources are grouped.
+///
+/// # Errors
+/// The path is malformed, there is no such field, or it has no single value that
+/// could be the same for many.
+pub fn group(text: &str, schema: &Schema) -> Result<Group, FilterError> {
+    Group::read(text, schema).map_err(|error| in_characters(text, error))
+}
+
+/// People count characters, the parser bytes.
+fn in_characters(text: &str, error: FilterError) -> FilterError {
+    let position = text.get(..error.position).map_or(error.position, |before| before.chars().count());
+    FilterError { position, ..error }
 }
 
 /// How a field is compared.

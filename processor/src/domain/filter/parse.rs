@@ -105,6 +105,22 @@ pub(super) fn parse(text: &str) -> Result<Option<Tree>, FilterError> {
     }
 }
 
+/// A path alone.
+pub(super) fn parse_path(text: &str) -> Result<Vec<Segment>, FilterError> {
+    if text.len() > MAX_BYTES || text.contains('\0') {
+        return Err(FilterError::new(
+            0,
+            format!("is longer than {MAX_BYTES} bytes or holds a NUL character"),
+        ));
+    }
+    let mut parser = Parser { text, at: 0, terms: 0, depth: 0 };
+    let path = parser.path()?;
+    if parser.peek().is_some() {
+        return Err(FilterError::new(parser.at, format!("{} is unexpected here", parser.token())));
+    }
+    Ok(path)
+}
+
 impl Parser<'_> {
     fn rest(&self) -> &str {
         &self.text[self.at..]

@@ -37,7 +37,7 @@ use crate::{
     session::Session,
 };
 
-use database::Database;
+pub use database::Database;
 use drain::Drained;
 use fleet::{Filled, Fleet};
 use rival::Rival;
@@ -263,7 +263,7 @@ fn memory(name: &str, bytes: u64, bar: f64) -> Figure {
 }
 
 /// Something is not as it must be.
-fn wrong(action: &str) -> Error {
+pub fn wrong(action: &str) -> Error {
     Error::Io { action: action.to_owned(), source: std::io::ErrorKind::InvalidData.into() }
 }
 
