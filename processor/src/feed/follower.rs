@@ -11,7 +11,10 @@ use tokio::{
 use super::{Ending, Feed, Following, Head, Page};
 use crate::{
     domain::feed::{Cluster, Edge, Place, Since},
-    store::feed::{PAGE, edge, page},
+    store::{
+        change::{PAGE, page},
+        feed::edge,
+    },
 };
 
 /// Until the tailer, which begins with the first follower, runs.

@@ -19,8 +19,8 @@ use crate::{
     },
     store::{
         asset::{self, AssetOnNode},
+        change::{Change, Earlier, revisions_of},
         event,
-        feed::{Change, Earlier, revisions_of},
     },
 };
 

@@ -10,7 +10,8 @@ use super::{Feed, Head, Page};
 use crate::{
     domain::feed::{Edge, Place, Since},
     store::{
-        feed::{Change, PAGE, edge, holder, lag, page},
+        change::{Change, PAGE, page},
+        feed::{edge, holder, lag},
         pool::{DatabaseError, connect},
     },
 };

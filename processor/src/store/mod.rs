@@ -4,6 +4,7 @@
 pub mod affected;
 pub mod asset;
 pub mod asset_edit;
+pub mod change;
 pub mod command;
 pub mod completeness;
 pub mod custom_field;

@@ -30,7 +30,8 @@ use crate::{
     feed::{Ending, Follower, Item, Page, Step},
     store::{
         asset::{AssetOnNode, COLUMNS},
-        feed::{edge, snapshot},
+        change::snapshot,
+        feed::edge,
         filter_sql::compile,
         sql::Sql,
     },

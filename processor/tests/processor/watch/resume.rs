@@ -55,12 +55,17 @@ async fn a_client_that_takes_nothing_is_ended_with_a_token_and_holds_up_nobody()
     quick_fold.sync(&mut quick).await;
 
     let agent = Agent::new();
-    for batch in batches(&agent, 1..=60) {
-        running.deliver(vec![batch]).await;
-    }
-    while quick_fold.held.len() < 2400 {
-        quick_fold.take(answer(&mut quick).await.unwrap());
-    }
+    let write = async {
+        for batch in batches(&agent, 1..=60) {
+            running.deliver(vec![batch]).await;
+        }
+    };
+    let read = async {
+        while quick_fold.held.len() < 2400 {
+            quick_fold.take(answer(&mut quick).await.unwrap());
+        }
+    };
+    tokio::join!(write, read);
     wait_until(DEADLINE, "the slow watch to be ended", async || running.metric(STALLED).await > 0.5).await;
     // What was under way arrives, and then the end, which says where to go on.
     let status = loop {
