@@ -7,6 +7,8 @@ use contracts::v1::{
 };
 use prost_types::Timestamp;
 
+use crate::manage::args::{CustomFieldsCommand, SavedSearchesCommand, SetArguments, UndeleteArguments};
+
 /// Reads AssetTrack's inventory through its gateway, and does what operators do.
 #[derive(Debug, Parser)]
 #[command(name = "assettrack", version)]
@@ -45,8 +47,22 @@ pub enum Command {
     Assets(AssetsArguments),
     /// Shows one asset whole, or its revisions.
     Asset(AssetArguments),
+    /// Shows what differs between two revisions of an asset, or between two times of
+    /// one or of all.
+    Diff(DiffArguments),
     /// Lists the assets that an asset relates to, the nearest first.
     Related(RelatedArguments),
+    /// Sets managed fields of assets: owner, lifecycle, location, notes, labels and
+    /// custom fields. All of them or none.
+    Set(Box<SetArguments>),
+    /// Takes the deletion of an asset back.
+    Undelete(UndeleteArguments),
+    /// Lists, keeps, runs or deletes searches for assets.
+    #[command(subcommand)]
+    SavedSearches(SavedSearchesCommand),
+    /// Lists, defines or deletes custom fields of assets.
+    #[command(subcommand)]
+    CustomFields(CustomFieldsCommand),
     /// Lists the machines that run agents.
     Nodes,
     /// Has the agent of a node scan now.
@@ -98,6 +114,13 @@ pub struct AssetsArguments {
     /// List deleted ones too.
     #[arg(long)]
     pub show_deleted: bool,
+    /// Show all, and then each one that comes, changes, or does not fit any
+    /// more.
+    #[arg(long, conflicts_with = "limit")]
+    pub watch: bool,
+    /// As they were at this time, as in RFC 3339.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub as_of: Option<Timestamp>,
 }
 
 /// For `asset`.
@@ -108,6 +131,34 @@ pub struct AssetArguments {
     /// Show its revisions instead, newest first.
     #[arg(long)]
     pub revisions: bool,
+    /// As it was at this time, as in RFC 3339.
+    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "revisions")]
+    pub as_of: Option<Timestamp>,
+}
+
+/// For `diff`.
+#[derive(Debug, Args)]
+pub struct DiffArguments {
+    /// One asset, by its fields: `assets/{uuid}`, or the UUID alone. All if it is not
+    /// given.
+    #[arg(required_unless_present = "since")]
+    pub asset: Option<String>,
+    /// The earlier time, as in RFC 3339.
+    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "base_revision")]
+    #[arg(required_unless_present = "base_revision")]
+    pub since: Option<Timestamp>,
+    /// The later time; now if it is not given.
+    #[arg(long, value_name = "TIME", value_parser = time, requires = "since")]
+    pub until: Option<Timestamp>,
+    /// The earlier revision.
+    #[arg(long, requires = "asset", value_parser = clap::value_parser!(i64).range(1..))]
+    pub base_revision: Option<i64>,
+    /// The later revision; the newest if it is not given.
+    #[arg(long, requires = "base_revision", value_parser = clap::value_parser!(i64).range(1..))]
+    pub revision: Option<i64>,
+    /// Which assets, as for `assets`.
+    #[arg(long, default_value = "", conflicts_with = "asset")]
+    pub filter: String,
 }
 
 /// For `scan`.
@@ -132,7 +183,7 @@ pub struct RetireArguments {
 }
 
 /// A kind by its name, in upper or lower case.
-fn kind(name: &str) -> Result<AssetKind, String> {
+pub fn kind(name: &str) -> Result<AssetKind, String> {
     AssetKind::from_str_name(&format!("ASSET_KIND_{}", name.to_uppercase()))
         .ok_or_else(|| "is no kind of asset; one is PACKAGE".to_owned())
 }

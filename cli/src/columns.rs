@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 
 use contracts::v1::{
-    AffectedPackage, Asset, AssetKind, AssetRevision, AssetState, CollectorState, Completeness, Difference,
-    DifferenceType, Event, EventType, ImageContentSource, ImagePackage, Lifecycle, ManagedFields, Node,
-    NodeHealth, PackageDetails, PackagePlace, RelatedAsset, RelationDirection, RelationStep, RelationType,
-    VersionOrder,
+    AffectedPackage, Asset, AssetChange, AssetChangeType, AssetDifference, AssetDifferenceType, AssetKind,
+    AssetRevision, AssetState, CollectorState, Completeness, Difference, DifferenceType, Event, EventType,
+    FieldDifference, FieldSide, ImageContentSource, ImagePackage, Lifecycle, ManagedFields, Node, NodeHealth,
+    PackageDetails, PackagePlace, RelatedAsset, RelationDirection, RelationStep, RelationType, VersionOrder,
 };
 
 use crate::{
     cell::{Clock, word},
+    diff,
     output::{Column, Row},
 };
 
@@ -118,6 +119,32 @@ impl Row for Asset {
             more("create_time", |asset, clock| clock.show(asset.create_time.as_ref())),
             shown("update_time", |asset, clock| clock.show(asset.update_time.as_ref())),
             more("delete_time", |asset, clock| clock.show(asset.delete_time.as_ref())),
+        ]
+    }
+}
+
+impl Row for AssetChange {
+    fn columns() -> Vec<Column<Self>> {
+        fn asset(change: &AssetChange, field: fn(&Asset) -> String) -> String {
+            change.asset.as_ref().map(field).unwrap_or_default()
+        }
+        vec![
+            shown("type", |change, _| {
+                let name = AssetChangeType::try_from(change.r#type).ok().map(|one| one.as_str_name());
+                word(name, "ASSET_CHANGE_TYPE_", change.r#type)
+            }),
+            shown("name", |change, _| change.name.clone()),
+            shown("revision", |change, _| change.revision.to_string()),
+            shown("kind", |change, _| asset(change, |asset| kind(asset.kind))),
+            shown("state", |change, _| asset(change, |asset| state(asset.state))),
+            shown("display_name", |change, _| asset(change, |asset| asset.display_name.clone())),
+            shown("node_display_name", |change, _| asset(change, |asset| asset.node_display_name.clone())),
+            shown("owner", |change, _| {
+                asset(change, |asset| managed(asset, |managed| managed.owner.clone()))
+            }),
+            shown("update_time", |change, clock| {
+                clock.show(change.asset.as_ref().and_then(|asset| asset.update_time.as_ref()))
+            }),
         ]
     }
 }
@@ -231,6 +258,26 @@ impl Row for Difference {
     }
 }
 
+fn side(number: i32) -> String {
+    word(FieldSide::try_from(number).ok().map(|side| side.as_str_name()), "FIELD_SIDE_", number)
+}
+
+fn asset_difference_type(number: i32) -> String {
+    let difference = AssetDifferenceType::try_from(number).ok();
+    word(difference.map(|difference| difference.as_str_name()), "ASSET_DIFFERENCE_TYPE_", number)
+}
+
+impl Row for FieldDifference {
+    fn columns() -> Vec<Column<Self>> {
+        vec![
+            shown("path", |field, _| field.path.clone()),
+            shown("side", |field, _| side(field.side)),
+            shown("before", |field, _| diff::text(field.before.as_ref())),
+            shown("after", |field, _| diff::text(field.after.as_ref())),
+        ]
+    }
+}
+
 /// The relations on the way, each with an arrow from the asset that has it.
 fn way(path: &[RelationStep]) -> String {
     let arrow = |step: &RelationStep| match step.direction() {
@@ -261,6 +308,29 @@ impl Row for RelatedAsset {
             shown("through", |related, _| of_steps(&related.path, |step| &step.through)),
             more("node_display_name", |related, _| of(related, |asset| asset.node_display_name.clone())),
             more("steps", |related, _| of_steps(&related.path, |step| &step.asset)),
+        ]
+    }
+}
+
+impl Row for AssetDifference {
+    fn columns() -> Vec<Column<Self>> {
+        fn fields(difference: &AssetDifference) -> String {
+            let change = |field: &FieldDifference| {
+                let (before, after) = (diff::text(field.before.as_ref()), diff::text(field.after.as_ref()));
+                format!("{}: {before} → {after}", field.path)
+            };
+            difference.fields.iter().map(change).collect::<Vec<_>>().join("; ")
+        }
+        vec![
+            shown("type", |difference, _| asset_difference_type(difference.r#type)),
+            shown("kind", |difference, _| kind(difference.kind)),
+            shown("display_name", |difference, _| difference.display_name.clone()),
+            shown("asset", |difference, _| difference.asset.clone()),
+            more("node", |difference, _| difference.node.clone()),
+            more("natural_key", |difference, _| difference.natural_key.clone()),
+            more("base_revision", |difference, _| difference.base_revision.to_string()),
+            more("revision", |difference, _| difference.revision.to_string()),
+            shown("fields", |difference, _| fields(difference)),
         ]
     }
 }

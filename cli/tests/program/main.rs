@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod dead_letters;
+mod diff;
+mod manage;
 mod server;
 
 use std::{process::Stdio, time::Duration};
@@ -334,16 +336,36 @@ async fn following_shows_each_event_once_in_order() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     next(&mut lines).await;
     assert_eq!(next(&mut lines).await, "events/20");
-    // One that is late and one that is new; what was left out at the
-    // beginning is not shown as new.
+    // In the order in which they are told; what was left out at the beginning is
+    // not shown as new, and each cut is gone on from.
     inventory.events.lock().unwrap().extend([event(22, BEGIN + 2), event(21, BEGIN)]);
-    assert_eq!(next(&mut lines).await, "events/21");
     assert_eq!(next(&mut lines).await, "events/22");
+    assert_eq!(next(&mut lines).await, "events/21");
     inventory.events.lock().unwrap().push(event(23, BEGIN + 3));
     assert_eq!(next(&mut lines).await, "events/23");
     child.kill().await.unwrap();
-    let expected = r#"(type=CHANGED) AND record_time>="2026-03-02T23:59:56Z""#;
-    assert!(inventory.filters.lock().unwrap().iter().any(|filter| filter == expected));
+    let watches = inventory.watches.lock().unwrap();
+    let expected = ["", "22", "23"].map(|token| ("type=CHANGED".to_owned(), token.to_owned()));
+    assert_eq!(watches[..3], expected);
+}
+
+#[tokio::test]
+async fn watching_shows_what_there_is_and_what_changes() {
+    let url = serve(inventory()).await;
+    let ended = run(&url, &["assets", "--watch"]).await;
+    assert_eq!(ended.code, Some(1));
+    let rows: Vec<Vec<&str>> =
+        ended.out.lines().map(|line| line.split_whitespace().take(3).collect()).collect();
+    let expected = [
+        ["TYPE", "NAME", "REVISION"],
+        ["ADDED", "assets/1", "2"],
+        ["ADDED", "assets/2", "2"],
+        ["LEFT", "assets/1", "3"],
+    ];
+    assert_eq!(rows, expected);
+    let told: Vec<&str> = ended.err.lines().collect();
+    assert!(told[0].contains("shutting down") && told[0].ends_with("(still trying)"), "{told:?}");
+    assert!(told[1].contains("the database was restored"), "{told:?}");
 }
 
 async fn next(lines: &mut Lines<BufReader<ChildStdout>>) -> String {

@@ -7,9 +7,11 @@ use std::{
 
 use contracts::v1::{asset_service_server::*, event_service_server::*, image_service_server::*};
 use contracts::v1::{
+    custom_field_service_server::CustomFieldServiceServer,
     dead_letter_service_server::DeadLetterServiceServer, integrity_service_server::*, node_service_server::*,
-    overview_service_server::*, *,
+    overview_service_server::*, saved_search_service_server::SavedSearchServiceServer, *,
 };
+use futures::{StreamExt, stream, stream::BoxStream};
 use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 
@@ -19,8 +21,8 @@ pub struct Inventory {
     pub assets: Arc<Vec<Asset>>,
     /// In the order of their recording.
     pub events: Arc<Mutex<Vec<Event>>>,
-    /// Filters of the lists of events that it was asked for.
-    pub filters: Arc<Mutex<Vec<String>>>,
+    /// Filters and tokens of the watches of events that it was asked for.
+    pub watches: Arc<Mutex<Vec<(String, String)>>>,
     pub letters: Arc<Mutex<Vec<DeadLetter>>>,
     /// What it was asked about letters, but for single ones.
     pub asked: Arc<Mutex<Vec<String>>>,
@@ -73,12 +75,21 @@ pub fn page<T: Clone>(all: &[T], size: i32, token: &str) -> Result<(Vec<T>, Stri
     Ok((all[start..end].to_vec(), next))
 }
 
+/// An asset that says as of when it was asked for.
+fn as_of(read_time: Option<Timestamp>, asset: &Asset) -> Asset {
+    let natural_key = read_time.map_or_else(String::new, |time| format!("as of {}", time.seconds));
+    Asset { natural_key: natural_key + &asset.natural_key, ..asset.clone() }
+}
+
 #[tonic::async_trait]
 impl AssetService for Inventory {
     async fn get_asset(&self, request: Request<GetAssetRequest>) -> Result<Response<Asset>, Status> {
-        let name = request.into_inner().name;
+        let GetAssetRequest { name, read_time } = request.into_inner();
         let found = self.assets.iter().find(|asset| asset.name == name);
-        found.cloned().map(Response::new).ok_or_else(|| kit::status::not_found("Asset", &name))
+        found
+            .map(|asset| as_of(read_time, asset))
+            .map(Response::new)
+            .ok_or_else(|| kit::status::not_found("Asset", &name))
     }
     async fn list_assets(
         &self,
@@ -94,7 +105,7 @@ impl AssetService for Inventory {
             .iter()
             .filter(|asset| request.show_deleted || asset.delete_time.is_none())
             .filter(|asset| asset.display_name.contains(&request.filter))
-            .cloned()
+            .map(|asset| as_of(request.read_time, asset))
             .collect();
         let (assets, next_page_token) = page(&listed, request.page_size, &request.page_token)?;
         Ok(Response::new(ListAssetsResponse { assets, next_page_token }))
@@ -114,6 +125,47 @@ impl AssetService for Inventory {
         let revisions = vec![revision(2), revision(1)];
         Ok(Response::new(ListAssetRevisionsResponse { revisions, next_page_token: String::new() }))
     }
+
+    type WatchAssetsStream = BoxStream<'static, Result<WatchAssetsResponse, Status>>;
+
+    /// Its assets, then that one left, then a refusal.
+    async fn watch_assets(
+        &self,
+        request: Request<WatchAssetsRequest>,
+    ) -> Result<Response<Self::WatchAssetsStream>, Status> {
+        let added = self.assets.iter().map(|asset| AssetChange {
+            r#type: AssetChangeType::Added.into(),
+            name: asset.name.clone(),
+            revision: asset.revision,
+            asset: Some(asset.clone()),
+            leave_reason: 0,
+        });
+        let left = AssetChange {
+            r#type: AssetChangeType::Left.into(),
+            name: "assets/1".into(),
+            revision: 3,
+            asset: None,
+            leave_reason: AssetLeaveReason::Changed.into(),
+        };
+        let answer = |answer_type: WatchResponseType, changes| {
+            let token = "there".to_owned();
+            Ok(WatchAssetsResponse { r#type: answer_type.into(), changes, resume_token: token, lag: None })
+        };
+        let answers = match request.into_inner().resume_token.as_str() {
+            "" => vec![
+                answer(WatchResponseType::Snapshot, added.collect()),
+                answer(WatchResponseType::Synced, Vec::new()),
+                Err(Status::unavailable("shutting down")),
+            ],
+            "there" => vec![
+                answer(WatchResponseType::Changes, vec![left]),
+                Err(Status::failed_precondition("the database was restored")),
+            ],
+            other => panic!("{other}"),
+        };
+        Ok(Response::new(stream::iter(answers).boxed()))
+    }
+
     /// One asset a step of depth; names what else was asked for in the first step.
     async fn list_related_assets(
         &self,
@@ -152,6 +204,43 @@ impl AssetService for Inventory {
     async fn delete_asset(&self, _: Request<DeleteAssetRequest>) -> Result<Response<Asset>, Status> {
         Err(Status::permission_denied("the tool must only read"))
     }
+    async fn diff_asset(
+        &self,
+        request: Request<DiffAssetRequest>,
+    ) -> Result<Response<DiffAssetResponse>, Status> {
+        Ok(Response::new(crate::diff::one(&request.into_inner())))
+    }
+    type DiffAssetsStream = tokio_stream::Iter<std::vec::IntoIter<Result<DiffAssetsResponse, Status>>>;
+    async fn diff_assets(
+        &self,
+        request: Request<DiffAssetsRequest>,
+    ) -> Result<Response<Self::DiffAssetsStream>, Status> {
+        Ok(Response::new(tokio_stream::iter(crate::diff::all(&request.into_inner()))))
+    }
+    async fn revert_asset(&self, _: Request<RevertAssetRequest>) -> Result<Response<Asset>, Status> {
+        Err(Status::permission_denied("the tool must only read"))
+    }
+
+    async fn undelete_asset(
+        &self,
+        request: Request<UndeleteAssetRequest>,
+    ) -> Result<Response<Asset>, Status> {
+        let request = request.into_inner();
+        assert!(!request.request_id.is_empty());
+        Ok(Response::new(Asset { name: request.name, ..Asset::default() }))
+    }
+    async fn batch_get_assets(
+        &self,
+        _: Request<BatchGetAssetsRequest>,
+    ) -> Result<Response<BatchGetAssetsResponse>, Status> {
+        Err(Status::permission_denied("the tool does not ask for it"))
+    }
+    async fn batch_update_assets(
+        &self,
+        request: Request<BatchUpdateAssetsRequest>,
+    ) -> Result<Response<BatchUpdateAssetsResponse>, Status> {
+        Ok(Response::new(crate::manage::batch(self, request.into_inner())))
+    }
 }
 
 #[tonic::async_trait]
@@ -161,11 +250,48 @@ impl EventService for Inventory {
         request: Request<ListEventsRequest>,
     ) -> Result<Response<ListEventsResponse>, Status> {
         let request = request.into_inner();
-        self.filters.lock().unwrap().push(request.filter);
         let mut listed = self.events.lock().unwrap().clone();
         listed.sort_by_key(|event| std::cmp::Reverse(event.record_time.unwrap().seconds));
         let (events, next_page_token) = page(&listed, request.page_size, &request.page_token)?;
         Ok(Response::new(ListEventsResponse { events, next_page_token }))
+    }
+
+    type WatchEventsStream = BoxStream<'static, Result<WatchEventsResponse, Status>>;
+
+    /// A token is the number of events before it. Ends after each event.
+    async fn watch_events(
+        &self,
+        request: Request<WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        assert!(!request.metadata().contains_key("grpc-timeout"));
+        let request = request.into_inner();
+        let now = self.events.lock().unwrap().len();
+        let place = if request.resume_token.is_empty() { now } else { request.resume_token.parse().unwrap() };
+        self.watches.lock().unwrap().push((request.filter, request.resume_token));
+        let synced = WatchEventsResponse {
+            r#type: WatchResponseType::Synced.into(),
+            resume_token: place.to_string(),
+            ..Default::default()
+        };
+        let events = self.events.clone();
+        let next = async move {
+            let mut looks = tokio::time::interval(std::time::Duration::from_millis(20));
+            let event = loop {
+                looks.tick().await;
+                if let Some(event) = events.lock().unwrap().get(place) {
+                    break event.clone();
+                }
+            };
+            Ok(WatchEventsResponse {
+                r#type: WatchResponseType::Changes.into(),
+                events: vec![event],
+                resume_token: (place + 1).to_string(),
+                lag: None,
+            })
+        };
+        let end = async { Err(Status::unavailable("shutting down")) };
+        let answers = stream::once(async { Ok(synced) }).chain(stream::once(next)).chain(stream::once(end));
+        Ok(Response::new(answers.boxed()))
     }
 }
 
@@ -368,6 +494,8 @@ pub async fn serve(inventory: Inventory) -> String {
         .add_service(IntegrityServiceServer::new(inventory.clone()))
         .add_service(NodeServiceServer::new(inventory.clone()))
         .add_service(DeadLetterServiceServer::new(inventory.clone()))
+        .add_service(SavedSearchServiceServer::new(inventory.clone()))
+        .add_service(CustomFieldServiceServer::new(inventory.clone()))
         .add_service(OverviewServiceServer::new(inventory))
         .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
     tokio::spawn(server);

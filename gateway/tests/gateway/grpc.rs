@@ -18,7 +18,7 @@ async fn client(system: &System) -> AssetServiceClient<Channel> {
 }
 
 fn get(name: &str) -> GetAssetRequest {
-    GetAssetRequest { name: name.to_owned() }
+    GetAssetRequest { name: name.to_owned(), ..Default::default() }
 }
 
 #[tokio::test]

@@ -57,6 +57,27 @@ fn questions() -> Vec<Question> {
                 "types": ["RELATION_TYPE_RUNS_IN", "RELATION_TYPE_BELONGS_TO"], "kinds": ["ASSET_KIND_POD"],
             }),
         ),
+        ask(
+            "GET",
+            "/v1/assets/a?readTime=2026-03-03T00:00:00.000001Z",
+            "AssetService/GetAsset",
+            json!({"name": "assets/a", "readTime": "2026-03-03T00:00:00.000001Z"}),
+        ),
+        ask(
+            "GET",
+            "/v1/assets/a:diff?baseRevision=2&revision=3",
+            "AssetService/DiffAsset",
+            json!({"name": "assets/a", "baseRevision": "2", "revision": "3"}),
+        ),
+        Question {
+            body: Some(r#"{"revision": "2", "etag": "e"}"#),
+            ..ask(
+                "POST",
+                "/v1/assets/a:revert",
+                "AssetService/RevertAsset",
+                json!({"name": "assets/a", "revision": "2", "etag": "e"}),
+            )
+        },
         ask("GET", "/v1/nodes/n", "NodeService/GetNode", json!({"name": "nodes/n"})),
         ask("GET", "/v1/nodes?pageSize=3", "NodeService/ListNodes", json!({"pageSize": 3})),
         ask("GET", "/v1/events?filter=x", "EventService/ListEvents", json!({"filter": "x"})),
@@ -72,6 +93,37 @@ fn questions() -> Vec<Question> {
             )
         },
         ask("POST", "/v1/assets", "AssetService/CreateAsset", json!({})),
+        Question {
+            body: Some(r#"{"etag": "e"}"#),
+            ..ask(
+                "POST",
+                "/v1/assets/a:undelete",
+                "AssetService/UndeleteAsset",
+                json!({"name": "assets/a", "etag": "e"}),
+            )
+        },
+        ask(
+            "GET",
+            "/v1/assets:batchGet?names=assets/b&names=assets/a",
+            "AssetService/BatchGetAssets",
+            json!({"names": ["assets/b", "assets/a"]}),
+        ),
+        Question {
+            body: Some(
+                r#"{"names": ["assets/a", "assets/b"], "updateMask": "managed.labels.env,managed.customFields.cost",
+                    "patch": {"managed": {"customFields": {"cost": "1"}}}}"#,
+            ),
+            ..ask(
+                "POST",
+                "/v1/assets:batchUpdate",
+                "AssetService/BatchUpdateAssets",
+                json!({
+                    "names": ["assets/a", "assets/b"],
+                    "updateMask": "managed.labels.env,managed.customFields.cost",
+                    "patch": {"managed": {"customFields": {"cost": "1"}}},
+                }),
+            )
+        },
         Question {
             body: Some(r#"{"managed": {"owner": "", "notes": "n"}, "name": "assets/other", "etag": "e"}"#),
             ..ask(

@@ -113,7 +113,7 @@ impl AssetService for Processor {
 
     /// Gives the asset back, with the mask in its natural key.
     async fn update_asset(&self, request: Request<UpdateAssetRequest>) -> Result<Response<Asset>, Status> {
-        let UpdateAssetRequest { asset, update_mask } = request.into_inner();
+        let UpdateAssetRequest { asset, update_mask, .. } = request.into_inner();
         let mut paths = update_mask.map(|FieldMask { paths }| paths).unwrap_or_default();
         paths.sort();
         Ok(Response::new(Asset { natural_key: paths.join(","), ..asset.unwrap_or_default() }))
@@ -122,6 +122,89 @@ impl AssetService for Processor {
     async fn delete_asset(&self, request: Request<DeleteAssetRequest>) -> Result<Response<Asset>, Status> {
         let request = request.into_inner();
         Ok(Response::new(Asset { name: request.name, etag: request.etag, ..Asset::default() }))
+    }
+
+    type WatchAssetsStream =
+        futures::stream::Iter<std::array::IntoIter<Result<WatchAssetsResponse, Status>, 2>>;
+
+    /// Gives the filter back as a token, and ends as slow clients are ended.
+    async fn watch_assets(
+        &self,
+        request: Request<WatchAssetsRequest>,
+    ) -> Result<Response<Self::WatchAssetsStream>, Status> {
+        let resume_token = request.into_inner().filter;
+        let end = kit::status::error(
+            Code::ResourceExhausted,
+            "SLOW_CLIENT",
+            "the client takes nothing",
+            &[("resume_token", &resume_token)],
+        );
+        let answer = WatchAssetsResponse { resume_token, ..Default::default() };
+        Ok(Response::new(futures::stream::iter([Ok(answer), Err(end)])))
+    }
+
+    async fn diff_asset(&self, _: Request<DiffAssetRequest>) -> Result<Response<DiffAssetResponse>, Status> {
+        let value = |kind| Some(prost_types::Value { kind: Some(kind) });
+        let list = prost_types::ListValue {
+            values: vec![prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(1.5)) }],
+        };
+        let fields = [(
+            "key \"".to_owned(),
+            prost_types::Value { kind: Some(prost_types::value::Kind::NullValue(0)) },
+        )];
+        let before = prost_types::Struct { fields: fields.into() };
+        let difference = FieldDifference {
+            path: "details.disk".to_owned(),
+            before: value(prost_types::value::Kind::StructValue(before)),
+            after: value(prost_types::value::Kind::ListValue(list)),
+            ..FieldDifference::default()
+        };
+        Ok(Response::new(DiffAssetResponse { differences: vec![difference], ..Default::default() }))
+    }
+
+    type DiffAssetsStream = futures::stream::Empty<Result<DiffAssetsResponse, Status>>;
+
+    async fn diff_assets(
+        &self,
+        _: Request<DiffAssetsRequest>,
+    ) -> Result<Response<Self::DiffAssetsStream>, Status> {
+        Ok(Response::new(futures::stream::empty()))
+    }
+
+    async fn revert_asset(&self, request: Request<RevertAssetRequest>) -> Result<Response<Asset>, Status> {
+        Ok(Response::new(asset(&request.into_inner().name)))
+    }
+
+    async fn undelete_asset(
+        &self,
+        request: Request<UndeleteAssetRequest>,
+    ) -> Result<Response<Asset>, Status> {
+        let request = request.into_inner();
+        Ok(Response::new(Asset { name: request.name, etag: request.etag, ..Asset::default() }))
+    }
+
+    async fn batch_get_assets(
+        &self,
+        request: Request<BatchGetAssetsRequest>,
+    ) -> Result<Response<BatchGetAssetsResponse>, Status> {
+        let assets = request.into_inner().names.iter().map(|name| asset(name)).collect();
+        Ok(Response::new(BatchGetAssetsResponse { assets }))
+    }
+
+    /// Counts what it was given, and gives the patch back with the mask.
+    async fn batch_update_assets(
+        &self,
+        request: Request<BatchUpdateAssetsRequest>,
+    ) -> Result<Response<BatchUpdateAssetsResponse>, Status> {
+        let request = request.into_inner();
+        let after = request.patch.and_then(|patch| patch.managed);
+        let changed_fields = request.update_mask.unwrap_or_default().paths;
+        let change = EditedAsset { after, changed_fields, ..EditedAsset::default() };
+        Ok(Response::new(BatchUpdateAssetsResponse {
+            matched_count: i32::try_from(request.names.len() + request.edits.len()).unwrap(),
+            sample: vec![change],
+            ..BatchUpdateAssetsResponse::default()
+        }))
     }
 
     async fn list_asset_revisions(
@@ -186,6 +269,15 @@ impl NodeService for Processor {
 
 #[tonic::async_trait]
 impl EventService for Processor {
+    type WatchEventsStream = futures::stream::Empty<Result<WatchEventsResponse, Status>>;
+
+    async fn watch_events(
+        &self,
+        _: Request<WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        Ok(Response::new(futures::stream::empty()))
+    }
+
     async fn list_events(
         &self,
         request: Request<ListEventsRequest>,

@@ -1,15 +1,18 @@
-//! AssetService: reading. Writing is in `edit`.
+//! AssetService: reading. Writing is in `edit` and `batch`.
 
 use contracts::v1::{
-    Asset, CreateAssetRequest, DeleteAssetRequest, GetAssetRequest, ListAssetRevisionsRequest,
-    ListAssetRevisionsResponse, ListAssetsRequest, ListAssetsResponse, ListRelatedAssetsRequest,
-    ListRelatedAssetsResponse, UpdateAssetRequest, asset_service_server::AssetService,
+    Asset, BatchGetAssetsRequest, BatchGetAssetsResponse, BatchUpdateAssetsRequest,
+    BatchUpdateAssetsResponse, CreateAssetRequest, DeleteAssetRequest, DiffAssetRequest, DiffAssetResponse,
+    DiffAssetsRequest, GetAssetRequest, ListAssetRevisionsRequest, ListAssetRevisionsResponse,
+    ListAssetsRequest, ListAssetsResponse, ListRelatedAssetsRequest, ListRelatedAssetsResponse,
+    RevertAssetRequest, UndeleteAssetRequest, UpdateAssetRequest, WatchAssetsRequest,
+    asset_service_server::AssetService,
 };
 use kit::{identity::Collection, status::not_found};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{Api, convert, errors, request, task::in_task};
+use super::{Api, convert, errors, fleet_diff::DiffStream, past, request, task::in_task};
 use crate::{
     domain::filter::Schema,
     store::{asset, event},
@@ -23,7 +26,7 @@ pub(super) fn missing(uid: Uuid) -> Status {
 }
 
 impl Api {
-    fn asset_schema(&self) -> Schema {
+    pub(super) fn asset_schema(&self) -> Schema {
         Schema {
             message: self.descriptors.message("Asset").expect("the contracts have Asset"),
             names: &[("name", Collection::Assets), ("node", Collection::Nodes)],
@@ -39,7 +42,11 @@ impl AssetService for Api {
     }
 
     async fn get_asset(&self, request: Request<GetAssetRequest>) -> Result<Response<Asset>, Status> {
-        let uid = request::name("name", &request.get_ref().name, Collection::Assets)?;
+        let request = request.get_ref();
+        let uid = request::name("name", &request.name, Collection::Assets)?;
+        if let Some(at) = past::time("read_time", request.read_time.as_ref())? {
+            return self.get_at(uid, at).await.map(Response::new);
+        }
         let api = self.clone();
         let row = in_task(async move {
             let mut connection = api.connection().await?;
@@ -53,6 +60,9 @@ impl AssetService for Api {
         request: Request<ListAssetsRequest>,
     ) -> Result<Response<ListAssetsResponse>, Status> {
         let request = request.into_inner();
+        if let Some(at) = past::time("read_time", request.read_time.as_ref())? {
+            return self.list_at(request, at).await.map(Response::new);
+        }
         let page = request::page_size(request.page_size)?;
         let condition = request::condition(&request.filter, &self.asset_schema(), &asset::COLUMNS)?;
         let deleted = if request.show_deleted { "deleted" } else { "" };
@@ -88,6 +98,27 @@ impl AssetService for Api {
         self.delete(request).await.map(Response::new)
     }
 
+    async fn undelete_asset(
+        &self,
+        request: Request<UndeleteAssetRequest>,
+    ) -> Result<Response<Asset>, Status> {
+        self.undelete(request).await.map(Response::new)
+    }
+
+    async fn batch_get_assets(
+        &self,
+        request: Request<BatchGetAssetsRequest>,
+    ) -> Result<Response<BatchGetAssetsResponse>, Status> {
+        self.batch_get(request).await.map(Response::new)
+    }
+
+    async fn batch_update_assets(
+        &self,
+        request: Request<BatchUpdateAssetsRequest>,
+    ) -> Result<Response<BatchUpdateAssetsResponse>, Status> {
+        self.batch_update(request).await.map(Response::new)
+    }
+
     async fn list_asset_revisions(
         &self,
         request: Request<ListAssetRevisionsRequest>,
@@ -117,6 +148,35 @@ impl AssetService for Api {
             last.map(|last| self.tokens.issue(&question, vec![last.to_string()])).unwrap_or_default();
         let revisions = rows.into_iter().map(|row| convert::revision(row, &now)).collect();
         Ok(Response::new(ListAssetRevisionsResponse { revisions, next_page_token }))
+    }
+
+    type WatchAssetsStream = super::watch::AssetAnswers;
+
+    async fn watch_assets(
+        &self,
+        request: Request<WatchAssetsRequest>,
+    ) -> Result<Response<Self::WatchAssetsStream>, Status> {
+        self.watch_assets_from(request).await.map(Response::new)
+    }
+
+    async fn diff_asset(
+        &self,
+        request: Request<DiffAssetRequest>,
+    ) -> Result<Response<DiffAssetResponse>, Status> {
+        self.diff(request.into_inner()).await.map(Response::new)
+    }
+
+    type DiffAssetsStream = DiffStream;
+
+    async fn diff_assets(
+        &self,
+        request: Request<DiffAssetsRequest>,
+    ) -> Result<Response<Self::DiffAssetsStream>, Status> {
+        self.diff_fleet(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn revert_asset(&self, request: Request<RevertAssetRequest>) -> Result<Response<Asset>, Status> {
+        self.revert(request.into_inner()).await.map(Response::new)
     }
 
     async fn list_related_assets(

@@ -9,12 +9,15 @@ use super::{Duties, SESSION};
 use crate::store::{
     pool::{DatabaseError, connect},
     upkeep::{
-        carry_default, carry_partition_in_txn, create_partitions, drop_partition_in_txn, old_partitions,
+        Part, carry_default, carry_partition_in_txn, create_partitions, create_past_partitions,
+        drop_default_past, drop_partition_in_txn, old_partitions, old_past_partitions,
     },
 };
 
 /// Days for which the log has partitions ahead.
 pub const PARTITION_DAYS: i32 = 7;
+/// Months for which superseded states have partitions ahead.
+const PAST_MONTHS: i32 = 2;
 const INTERVAL: Duration = Duration::from_secs(3600);
 /// Before the next attempt after a failure.
 const RETRY: Duration = Duration::from_secs(10);
@@ -46,14 +49,23 @@ impl Duties {
         if created > 0 {
             tracing::info!(created, "made partitions of the log");
         }
+        let created = create_past_partitions(&mut connection, PAST_MONTHS).await?;
+        if created > 0 {
+            tracing::info!(created, "made partitions of superseded states");
+        }
         if self.retention_days == 0 {
             return Ok(());
         }
-        for name in old_partitions(&mut connection, self.retention_days).await? {
+        self.drop_log(&mut connection).await?;
+        self.drop_past(&mut connection).await
+    }
+
+    async fn drop_log(&self, connection: &mut AsyncPgConnection) -> Result<(), DatabaseError> {
+        for name in old_partitions(connection, self.retention_days).await? {
             let carried = connection
                 .transaction(async |connection| {
                     let carried = carry_partition_in_txn(connection, &name).await?;
-                    drop_when_free_in_txn(connection, &name).await?;
+                    drop_when_free_in_txn(connection, Part::Log, &name).await?;
                     Ok::<_, QueryError>(carried)
                 })
                 .await?;
@@ -61,22 +73,38 @@ impl Duties {
             tracing::info!(partition = %name, carried, "dropped a day of the log; its newest revisions are kept");
         }
         loop {
-            let taken = carry_default(&mut connection, self.retention_days, DEFAULT_ROWS).await?;
+            let taken = carry_default(connection, self.retention_days, DEFAULT_ROWS).await?;
             if taken == 0 {
                 return Ok(());
             }
             tracing::info!(taken, "dropped old rows of the log's default partition");
         }
     }
+
+    /// What is older than the past can be read.
+    async fn drop_past(&self, connection: &mut AsyncPgConnection) -> Result<(), DatabaseError> {
+        for name in old_past_partitions(connection).await? {
+            connection
+                .transaction(async |connection| drop_when_free_in_txn(connection, Part::Past, &name).await)
+                .await?;
+            tracing::info!(partition = %name, "dropped a month of superseded states");
+        }
+        while drop_default_past(connection, DEFAULT_ROWS).await? > 0 {}
+        Ok(())
+    }
 }
 
 /// Tries until nobody is in the way; what was carried stays carried meanwhile.
-async fn drop_when_free_in_txn(connection: &mut AsyncPgConnection, name: &str) -> Result<(), QueryError> {
+async fn drop_when_free_in_txn(
+    connection: &mut AsyncPgConnection,
+    part: Part,
+    name: &str,
+) -> Result<(), QueryError> {
     let mut drops = 1;
     loop {
         // A savepoint.
         let dropped =
-            connection.transaction(async |connection| drop_partition_in_txn(connection, name).await);
+            connection.transaction(async |connection| drop_partition_in_txn(connection, part, name).await);
         match dropped.await {
             Err(QueryError::DatabaseError(_, information))
                 if drops < DROPS && information.message().contains("lock timeout") =>

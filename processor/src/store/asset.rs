@@ -12,7 +12,10 @@ use super::{
     filter_sql::Columns,
     sql::{Bind, Condition, Sql, load},
 };
-use crate::schema::{asset, node};
+use crate::{
+    domain::filter::{Subject, Value},
+    schema::{asset, node},
+};
 
 /// Where filters on assets find their fields.
 pub const COLUMNS: Columns = Columns {
@@ -33,7 +36,10 @@ pub const COLUMNS: Columns = Columns {
         ("delete_time", "asset.delete_time"),
     ],
     json: Some("asset.attributes"),
-    texts: &["asset.display_name", "asset.natural_key", "node.display_name"],
+    managed: Some("asset.managed_attributes"),
+    texts: &["asset.display_name", "asset.natural_key"],
+    lines: Some("(asset.display_name || E'\\n' || asset.natural_key)"),
+    node: "asset.node_uid",
 };
 const LAST_SEEN: &str = "(CASE asset.state WHEN 1 THEN greatest(node.heartbeat_time, asset.first_seen_time) \
      ELSE asset.remove_time END)";
@@ -60,6 +66,54 @@ pub struct AssetRow {
     pub delete_time: Option<DateTime<Utc>>,
 }
 
+/// Where assets are read from: what stands in FROM as `asset`, with the columns
+/// of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The current fold.
+    Now,
+}
+
+impl Source {
+    /// What stands in FROM.
+    pub fn sql(self) -> Sql {
+        match self {
+            Self::Now => Sql::new("asset"),
+        }
+    }
+}
+
+/// What a filter is asked about, of a row and its `attributes`.
+pub fn subject((row, node_display_name, heartbeat): &AssetOnNode, attributes: serde_json::Value) -> Subject {
+    let text = |text: &str| Value::Text(text.to_owned());
+    let time = |time: Option<DateTime<Utc>>| time.map_or(Value::Absent, Value::Time);
+    let node_name = node_display_name.as_deref().unwrap_or_default();
+    let last_seen = match row.state {
+        1 => (*heartbeat).max(row.first_seen_time),
+        _ => row.remove_time,
+    };
+    Subject {
+        columns: vec![
+            ("name", Value::Uuid(row.uid)),
+            ("kind", Value::Number(row.kind.into())),
+            ("display_name", text(&row.display_name)),
+            ("node", row.node_uid.map_or(Value::Absent, Value::Uuid)),
+            ("node_display_name", text(node_name)),
+            ("natural_key", text(&row.natural_key)),
+            ("state", Value::Number(row.state.into())),
+            ("revision", Value::Number(row.revision)),
+            ("managed_revision", Value::Number(row.managed_revision)),
+            ("first_seen_time", time(row.first_seen_time)),
+            ("last_seen_time", time(last_seen)),
+            ("create_time", Value::Time(row.create_time)),
+            ("update_time", Value::Time(row.update_time)),
+            ("delete_time", time(row.delete_time)),
+        ],
+        attributes,
+        texts: vec![row.display_name.clone(), row.natural_key.clone(), node_name.to_owned()],
+    }
+}
+
 /// A row with what its node adds: name and last heartbeat.
 pub type AssetOnNode = (AssetRow, Option<String>, Option<DateTime<Utc>>);
 
@@ -75,6 +129,19 @@ pub async fn get(connection: &mut AsyncPgConnection, uid: Uuid) -> QueryResult<O
         .first(connection)
         .await
         .optional()
+}
+
+/// Reads assets, in any order.
+///
+/// # Errors
+/// The query fails.
+pub async fn get_many(connection: &mut AsyncPgConnection, uids: &[Uuid]) -> QueryResult<Vec<AssetOnNode>> {
+    asset::table
+        .left_join(node::table)
+        .filter(asset::uid.eq_any(uids))
+        .select((AssetRow::as_select(), node::display_name.nullable(), node::heartbeat_time.nullable()))
+        .load(connection)
+        .await
 }
 
 /// Lists assets by display name and UUID, after a given one.
@@ -111,21 +178,6 @@ pub async fn list(
     query.load(connection).await
 }
 
-/// Locks one asset for an edit, and its node before it: what agents report is
-/// folded under the lock of the node alone.
-///
-/// # Errors
-/// The query fails.
-pub async fn lock_in_txn(connection: &mut AsyncPgConnection, uid: Uuid) -> QueryResult<Option<AssetRow>> {
-    let lock = Sql::new(
-        "SELECT node.uid AS uid FROM node JOIN asset ON asset.node_uid = node.uid WHERE asset.uid = ",
-    )
-    .bind(Bind::Uuid(uid))
-    .text(" FOR NO KEY UPDATE OF node");
-    super::sql::execute(connection, lock).await?;
-    asset::table.find(uid).select(AssetRow::as_select()).for_update().first(connection).await.optional()
-}
-
 #[derive(QueryableByName)]
 struct Clock {
     #[diesel(sql_type = Timestamptz)]
@@ -140,40 +192,15 @@ pub async fn record_time_in_txn(
     connection: &mut AsyncPgConnection,
     after: Option<DateTime<Utc>>,
 ) -> QueryResult<DateTime<Utc>> {
-    let mut clock: Vec<Clock> = load(connection, Sql::new("SELECT clock_timestamp() AS now")).await?;
+    // First the transaction's ID, by which those who read the past know that
+    // something may be recorded as of now (`store::past::horizon`).
+    let query = Sql::new("SELECT pg_current_xact_id() IS NOT NULL AS has_id, clock_timestamp() AS now");
+    let mut clock: Vec<Clock> = load(connection, query).await?;
     let now = clock.pop().ok_or(diesel::result::Error::NotFound)?.now;
     Ok(match after {
         Some(after) if after >= now => after + TimeDelta::microseconds(1),
         _ => now,
     })
-}
-
-/// Writes the managed side of a row that is locked.
-///
-/// # Errors
-/// The statement fails.
-pub async fn save_managed_in_txn(
-    connection: &mut AsyncPgConnection,
-    row: &AssetRow,
-    searchable: serde_json::Value,
-) -> QueryResult<()> {
-    let statement = Sql::new("UPDATE asset SET display_name = ")
-        .bind(Bind::Text(row.display_name.clone()))
-        .text(", managed = ")
-        .bind(Bind::Bytes(row.managed.clone()))
-        .text(", attributes = attributes || ")
-        .bind(Bind::Json(serde_json::json!({ "managed": searchable })))
-        .text(", revision = ")
-        .bind(Bind::BigInt(row.revision))
-        .text(", managed_revision = ")
-        .bind(Bind::BigInt(row.managed_revision))
-        .text(", update_time = ")
-        .bind(Bind::Time(Some(row.update_time)))
-        .text(", delete_time = ")
-        .bind(Bind::Time(row.delete_time))
-        .text(" WHERE uid = ")
-        .bind(Bind::Uuid(row.uid));
-    super::sql::execute(connection, statement).await.map(drop)
 }
 
 /// Inserts an asset that a person created.

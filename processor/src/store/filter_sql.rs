@@ -1,9 +1,10 @@
 //! SQL of a predicate: column or JSON path, operator, binds.
 
 use chrono::{DateTime, Utc};
+use serde_json::json;
 
 use super::sql::{Bind, Sql};
-use crate::domain::filter::{Field, FieldType, Literal, Operator, Predicate};
+use crate::domain::filter::{Decimal, Field, FieldType, Literal, Operator, Pattern, Predicate};
 
 /// Where the fields of a resource are.
 pub struct Columns {
@@ -11,9 +12,20 @@ pub struct Columns {
     pub columns: &'static [(&'static str, &'static str)],
     /// JSON column that holds the fields below these; none if there are none.
     pub json: Option<&'static str>,
-    /// SQL expressions that a word alone is looked for in.
+    /// The `managed` part of it once more, where a column with an index has it.
+    pub managed: Option<&'static str>,
+    /// Texts of the row itself that a word alone is looked for in.
     pub texts: &'static [&'static str],
+    /// The same texts, one a line, as they have an index of trigrams.
+    pub lines: Option<&'static str>,
+    /// The column that names the node, whose display name such a word may be in.
+    pub node: &'static str,
 }
+
+/// By the database's letters: with the order "C" only ASCII has cases.
+const ANY_CASE: &str = " COLLATE \"default\" ILIKE ";
+/// Texts that are numbers: those that [`Decimal`] reads.
+const IS_NUMBER: &str = " ~ '^-?[0-9]{1,30}([.][0-9]{1,30})?$'";
 
 /// SQL of a predicate.
 pub fn compile(predicate: &Predicate, columns: &Columns) -> Sql {
@@ -22,15 +34,7 @@ pub fn compile(predicate: &Predicate, columns: &Columns) -> Sql {
         Predicate::Or(parts) => join(parts, " OR ", columns),
         // Unknown counts as not holding, so that NOT turns it into holding.
         Predicate::Not(inner) => Sql::new("NOT coalesce(").then(compile(inner, columns)).text(", false)"),
-        Predicate::Text(word) => {
-            let pattern = if word.contains('*') { like(word) } else { format!("%{}%", like(word)) };
-            let mut sql = Sql::new("(");
-            for (index, text) in columns.texts.iter().enumerate() {
-                let or = if index > 0 { " OR " } else { "" };
-                sql = sql.text(format!("{or}{text} ILIKE ")).bind(Bind::Text(pattern.clone()));
-            }
-            sql.text(")")
-        }
+        Predicate::Text(word) => word_alone(word, columns),
         Predicate::Compare { field, operator, value } => compare(field, *operator, value, columns),
     }
 }
@@ -46,10 +50,48 @@ fn join(parts: &[Predicate], by: &str, columns: &Columns) -> Sql {
     sql.text(")")
 }
 
+/// The names of nodes are asked apart: joined, no index could help.
+fn word_alone(word: &str, columns: &Columns) -> Sql {
+    let like = wide(word);
+    let mut own = Sql::new("(");
+    for (index, text) in columns.texts.iter().enumerate() {
+        let or = if index > 0 { " OR " } else { "" };
+        own = own.text(format!("{or}{text}{ANY_CASE}")).bind(Bind::Text(like.clone()));
+    }
+    Sql::new("(")
+        .then(with_lines(own.text(")"), word, columns))
+        .text(format!(
+            " OR {} = ANY (ARRAY(SELECT named.uid FROM node AS named WHERE named.display_name{ANY_CASE}",
+            columns.node
+        ))
+        .bind(Bind::Text(like))
+        .text(")))")
+}
+
+/// A search for text, preceded by one that the index of trigrams can answer if
+/// the pattern has a trigram.
+fn with_lines(search: Sql, pattern: &str, columns: &Columns) -> Sql {
+    let pattern = Pattern::new(pattern);
+    match columns.lines {
+        Some(lines) if pattern.longest() >= 3 => Sql::new(format!("({lines}{ANY_CASE}"))
+            .bind(Bind::Text(pattern.anywhere().like()))
+            .text(" AND ")
+            .then(search)
+            .text(")"),
+        _ => search,
+    }
+}
+
 fn compare(field: &Field, operator: Operator, value: &Literal, columns: &Columns) -> Sql {
     let path = field.path.join(".");
     if let Some((_, column)) = columns.columns.iter().find(|(name, _)| *name == path) {
-        return compare_field(Sql::new(*column), field.field_type, operator, value);
+        let compared = compare_field(Sql::new(*column), field.field_type, operator, value);
+        return match value {
+            Literal::Text(text) if operator == Operator::Has && columns.texts.contains(column) => {
+                with_lines(compared, text, columns)
+            }
+            _ => compared,
+        };
     }
     let Some(json) = columns.json else { return Sql::new("false") };
     if let Some(list) = field.in_list {
@@ -59,11 +101,19 @@ fn compare(field: &Field, operator: Operator, value: &Literal, columns: &Columns
             in_list: None,
             ..*field
         };
+        if *value == Literal::Present && inner.path.is_empty() {
+            return Sql::new(format!("({json} #> "))
+                .bind(Bind::Texts(field.path.clone()))
+                .text(") IS NOT NULL");
+        }
         return Sql::new(format!("EXISTS (SELECT FROM jsonb_array_elements({json} #> "))
             .bind(Bind::Texts(field.path[..list].to_vec()))
             .text(") AS item WHERE ")
             .then(compare_json("item", &inner, exact(operator), value))
             .text(")");
+    }
+    if let Some(contained) = columns.managed.and_then(|managed| contains(managed, field, operator, value)) {
+        return contained;
     }
     let found = compare_json(json, field, operator, value);
     // A field that is not there has its default value, but only where the message
@@ -73,6 +123,51 @@ fn compare(field: &Field, operator: Operator, value: &Literal, columns: &Columns
         return around.text(") IS NOT NULL AND ").then(found).text(")");
     }
     found
+}
+
+/// Equality of a managed field as containment, which has an index.
+fn contains(managed: &str, field: &Field, operator: Operator, value: &Literal) -> Option<Sql> {
+    if field.path.first().map(String::as_str) != Some("managed") || field.optional {
+        return None;
+    }
+    let mut wanted = Vec::new();
+    match (field.field_type, operator, value) {
+        (FieldType::Text, Operator::Equal, Literal::Text(text)) => {
+            let pattern = Pattern::new(text);
+            // An empty text is left out, as is what is not there.
+            if pattern.is_wild() || text.is_empty() {
+                return None;
+            }
+            wanted.push(json!(pattern.text()).to_string());
+        }
+        (FieldType::MapValue, Operator::Equal, Literal::Text(text)) => {
+            let pattern = Pattern::new(text);
+            if pattern.is_wild() {
+                return None;
+            }
+            let text = pattern.text();
+            wanted.push(json!(text).to_string());
+            if matches!(text.as_str(), "true" | "false") {
+                wanted.push(text);
+            } else if let Some(number) = Decimal::parse(&text) {
+                wanted.push(number.to_string());
+            }
+        }
+        (FieldType::Enum, Operator::Equal | Operator::Has, Literal::Enum(number, name)) if *number != 0 => {
+            wanted.push(json!(name).to_string());
+        }
+        _ => return None,
+    }
+    let mut sql = Sql::new("(");
+    for (index, wanted) in wanted.into_iter().enumerate() {
+        let mut json = wanted;
+        for name in field.path[1..].iter().rev() {
+            json = format!("{{{}:{json}}}", json!(name));
+        }
+        let or = if index > 0 { " OR " } else { "" };
+        sql = sql.text(format!("{or}{managed} @> ")).bind(Bind::Text(json)).text("::jsonb");
+    }
+    Some(sql.text(")"))
 }
 
 /// A field within JSON. One that is not there has its default value.
@@ -88,28 +183,22 @@ fn compare_json(json: &str, field: &Field, operator: Operator, value: &Literal) 
             FieldType::Bool => text().text("::boolean"),
             _ => text(),
         };
-        let compared = compare_column(typed, operator, value);
-        // What is absent differs from every value.
-        let absent = if operator == Operator::NotEqual { ", true)" } else { ", false)" };
-        return Sql::new("coalesce(").then(compared).text(absent);
+        return absent_differs(compare_column(typed, operator, value), operator);
     }
     match (field.field_type, value) {
-        (FieldType::Map, Literal::Text(key)) => at().text(" ? ").bind(Bind::Text(key.clone())),
-        (FieldType::TextList, Literal::Text(item)) => {
-            Sql::new("EXISTS (SELECT FROM jsonb_array_elements_text(")
-                .then(at())
-                .text(") AS item WHERE item LIKE ")
-                .bind(Bind::Text(like(item)))
-                .text(")")
+        (FieldType::Map, Literal::Text(key)) => at().text(" ? ").bind(Bind::Text(Pattern::new(key).text())),
+        (FieldType::MapValue, Literal::Text(wanted)) => {
+            absent_differs(compare_map_value(at, text, operator, wanted), operator)
         }
-        (FieldType::MapValue, _) => compare_column(text(), operator, value),
         (FieldType::Number, _) => {
             compare_column(Sql::new("coalesce(").then(text()).text("::numeric, 0)"), operator, value)
         }
         (FieldType::Bool, _) => {
             compare_column(Sql::new("coalesce(").then(text()).text("::boolean, false)"), operator, value)
         }
-        (FieldType::Time, _) => compare_column(text().text("::timestamptz"), operator, value),
+        (FieldType::Time, _) => {
+            absent_differs(compare_column(text().text("::timestamptz"), operator, value), operator)
+        }
         (FieldType::Enum, Literal::Enum(0, _)) => {
             let is = if operator == Operator::NotEqual { " IS NOT NULL" } else { " IS NULL" };
             text().text(is)
@@ -120,6 +209,35 @@ fn compare_json(json: &str, field: &Field, operator: Operator, value: &Literal) 
         }
         _ => compare_column(Sql::new("coalesce(").then(text()).text(", '')"), operator, value),
     }
+}
+
+/// A value of a map, which is a text, a number, true or false. `=` compares
+/// numbers with numbers; the order is that of numbers where both read as such.
+fn compare_map_value(at: impl Fn() -> Sql, text: impl Fn() -> Sql, operator: Operator, wanted: &str) -> Sql {
+    let pattern = Pattern::new(wanted);
+    let number = Decimal::parse(&pattern.text());
+    let Some(number) = number.filter(|_| operator != Operator::Has) else {
+        return compare_text(text(), operator, wanted);
+    };
+    let is_number = match operator {
+        Operator::Equal | Operator::NotEqual => Sql::new("jsonb_typeof(").then(at()).text(") = 'number'"),
+        _ => text().text(IS_NUMBER),
+    };
+    Sql::new("CASE WHEN ")
+        .then(is_number)
+        .text(" THEN ")
+        .then(text())
+        .text(format!("::numeric{}", symbol(operator)))
+        .bind(Bind::Text(number.to_string()))
+        .text("::numeric ELSE ")
+        .then(compare_text(text(), operator, wanted))
+        .text(" END")
+}
+
+/// What is absent differs from every value.
+fn absent_differs(compared: Sql, operator: Operator) -> Sql {
+    let absent = if operator == Operator::NotEqual { ", true)" } else { ", false)" };
+    Sql::new("coalesce(").then(compared).text(absent)
 }
 
 /// A field with a column of its own. As in the JSON fields, a default value
@@ -138,24 +256,28 @@ fn compare_field(column: Sql, field_type: FieldType, operator: Operator, value: 
     }
 }
 
-/// `:` on an enum is equality.
+/// `:` on an enum or in a list is equality.
 fn exact(operator: Operator) -> Operator {
     if operator == Operator::Has { Operator::Equal } else { operator }
 }
 
-fn compare_column(column: Sql, operator: Operator, value: &Literal) -> Sql {
-    let symbol = match operator {
+fn symbol(operator: Operator) -> &'static str {
+    match operator {
         Operator::Equal | Operator::Has => " = ",
         Operator::NotEqual => " <> ",
         Operator::Less => " < ",
         Operator::LessOrEqual => " <= ",
         Operator::Greater => " > ",
         Operator::GreaterOrEqual => " >= ",
-    };
+    }
+}
+
+fn compare_column(column: Sql, operator: Operator, value: &Literal) -> Sql {
+    let symbol = symbol(operator);
     match value {
         Literal::Present => column.text(" IS NOT NULL"),
-        Literal::Text(text) => compare_text(column, operator, symbol, text),
-        Literal::Number(number) => column.text(symbol).bind(Bind::BigInt(*number)),
+        Literal::Text(text) => compare_text(column, operator, text),
+        Literal::Number(number) => column.text(symbol).bind(Bind::Text(number.to_string())).text("::numeric"),
         Literal::Bool(value) => column.text(symbol).bind(Bind::Bool(*value)),
         Literal::Time(time) => column.text(symbol).bind(time_bind(*time)),
         Literal::Enum(number, _) => column.text(symbol).bind(Bind::Integer(*number)),
@@ -167,65 +289,63 @@ fn time_bind(time: DateTime<Utc>) -> Bind {
     Bind::Time(Some(time))
 }
 
-fn compare_text(column: Sql, operator: Operator, symbol: &str, text: &str) -> Sql {
-    let wild = has_wildcard(text);
+fn compare_text(column: Sql, operator: Operator, text: &str) -> Sql {
+    let pattern = Pattern::new(text);
     match operator {
-        // `:` finds text anywhere, whatever its case; with `*` the whole must fit.
-        Operator::Has if wild => column.text(" ILIKE ").bind(Bind::Text(like(text))),
-        Operator::Has => column.text(" ILIKE ").bind(Bind::Text(format!("%{}%", like(text)))),
-        Operator::Equal if wild => column.text(" LIKE ").bind(Bind::Text(like(text))),
-        Operator::NotEqual if wild => column.text(" NOT LIKE ").bind(Bind::Text(like(text))),
-        _ => column.text(symbol).bind(Bind::Text(text.replace("\\*", "*"))),
-    }
-}
-
-fn has_wildcard(text: &str) -> bool {
-    text.replace("\\*", "").contains('*')
-}
-
-/// A LIKE pattern: `*` is any text, `\*` an asterisk, everything else itself.
-fn like(text: &str) -> String {
-    let mut pattern = String::with_capacity(text.len());
-    let mut characters = text.chars().peekable();
-    while let Some(character) = characters.next() {
-        match character {
-            '\\' if characters.peek() == Some(&'*') => {
-                characters.next();
-                pattern.push('*');
-            }
-            '*' => pattern.push('%'),
-            '%' | '_' | '\\' => {
-                pattern.push('\\');
-                pattern.push(character);
-            }
-            other => pattern.push(other),
+        Operator::Has => column.text(ANY_CASE).bind(Bind::Text(wide(text))),
+        Operator::Equal if pattern.is_wild() => column.text(" LIKE ").bind(Bind::Text(pattern.like())),
+        Operator::NotEqual if pattern.is_wild() => column.text(" NOT LIKE ").bind(Bind::Text(pattern.like())),
+        Operator::Equal | Operator::NotEqual => {
+            column.text(symbol(operator)).bind(Bind::Text(pattern.text()))
         }
+        // By the characters' numbers, whatever the order of the database is.
+        _ => column.text(" COLLATE \"C\"").text(symbol(operator)).bind(Bind::Text(pattern.text())),
     }
-    pattern
+}
+
+/// Found anywhere, whatever its case; with `*` the whole must fit.
+fn wide(text: &str) -> String {
+    let pattern = Pattern::new(text);
+    if pattern.is_wild() { pattern.like() } else { pattern.anywhere().like() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn patterns_take_nothing_but_the_asterisk_specially() {
-        for (text, pattern) in
-            [("3.0*", "3.0%"), ("50%_", "50\\%\\_"), ("a\\*b", "a*b"), ("c:\\x", "c:\\\\x"), ("", "")]
-        {
-            assert_eq!(like(text), pattern, "{text}");
-        }
+    const COLUMNS: Columns = Columns {
+        columns: &[],
+        json: Some("attributes"),
+        managed: Some("managed_attributes"),
+        texts: &["display_name"],
+        lines: Some("lines"),
+        node: "node_uid",
+    };
+
+    fn text(path: &[&str], field_type: FieldType, operator: Operator, text: &str) -> (String, Vec<Bind>) {
+        let path = path.iter().map(|name| (*name).to_owned()).collect();
+        let field = Field { path, field_type, in_list: None, optional: false };
+        let predicate = Predicate::Compare { field, operator, value: Literal::Text(text.to_owned()) };
+        compile(&predicate, &COLUMNS).shown()
     }
 
     #[test]
     fn values_only_travel_as_binds() {
-        let path = vec!["managed".into(), "owner".into()];
-        let field = Field { path, field_type: FieldType::Text, in_list: None, optional: false };
-        let value = Literal::Text("'; DROP TABLE asset; --".to_owned());
-        let predicate = Predicate::Compare { field, operator: Operator::Equal, value };
-        let columns = Columns { columns: &[], json: Some("attributes"), texts: &[] };
-        let (text, binds) = compile(&predicate, &columns).shown();
-        assert_eq!(text, "coalesce((attributes #>> ?), '') = ?");
-        assert_eq!(binds[1], Bind::Text("'; DROP TABLE asset; --".to_owned()));
+        let evil = "'; DROP TABLE asset; --";
+        let (sql, binds) = text(&["managed", "owner"], FieldType::Text, Operator::NotEqual, evil);
+        assert_eq!(sql, "coalesce((attributes #>> ?), '') <> ?");
+        assert_eq!(binds[1], Bind::Text(evil.to_owned()));
+        let (sql, binds) = text(&["managed", "labels", "a\"b"], FieldType::MapValue, Operator::Equal, evil);
+        assert_eq!(sql, "(managed_attributes @> ?::jsonb)");
+        assert_eq!(binds, [Bind::Text(format!(r#"{{"labels":{{"a\"b":"{evil}"}}}}"#))]);
+    }
+
+    #[test]
+    fn words_with_a_trigram_ask_its_index() {
+        let shown = |word: &str| compile(&Predicate::Text(word.to_owned()), &COLUMNS).shown();
+        let (sql, binds) = shown("a*ssl");
+        assert!(sql.starts_with("((lines COLLATE \"default\" ILIKE ? AND (display_name"), "{sql}");
+        assert_eq!(binds[..2], [Bind::Text("%a%ssl%".to_owned()), Bind::Text("a%ssl".to_owned())]);
+        assert!(!shown("a*sl").0.contains("lines"));
     }
 }

@@ -302,6 +302,75 @@ pub async fn doubled_in_txn(
     load(connection, query).await
 }
 
+/// A superseded state that is not kept as the log has it.
+#[derive(Debug, QueryableByName)]
+#[allow(missing_docs)]
+pub struct WrongHistoryRow {
+    #[diesel(sql_type = Uid)]
+    pub uid: Uuid,
+    #[diesel(sql_type = SmallInt)]
+    pub kind: i16,
+    #[diesel(sql_type = BigInt)]
+    pub revision: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    pub is_revision: Option<i64>,
+    #[diesel(sql_type = Text)]
+    pub is_span: String,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    pub should_revision: Option<i64>,
+    #[diesel(sql_type = Text)]
+    pub should_span: String,
+}
+
+/// Superseded states, as far back as can be read, that are not kept as base and log
+/// have them: at most 1,000. Of revisions of one time only the last was ever there.
+///
+/// # Errors
+/// The query fails.
+pub async fn wrong_history_in_txn(
+    connection: &mut AsyncPgConnection,
+    whose: Whose,
+) -> QueryResult<Vec<WrongHistoryRow>> {
+    let told = |table: &str| {
+        Sql::new(format!(
+            "SELECT asset_uid AS uid, kind, revision, managed_revision, state, display_name, \
+             record_time AS update_time FROM {table} WHERE revision IS NOT NULL AND "
+        ))
+        .then(of(whose))
+    };
+    // A row that is not there reads as an empty text.
+    let span = |row: &str| {
+        format!(
+            "concat_ws(' ', {row}.state, {row}.managed_revision, {row}.display_name, {row}.update_time, \
+             {row}.until_time, {row}.renamed)"
+        )
+    };
+    let query = Sql::new("WITH told AS (")
+        .then(told("asset_event"))
+        .text(" UNION ALL ")
+        .then(told("asset_base"))
+        .text(
+            "), visible AS (SELECT DISTINCT ON (uid, update_time) * FROM told \
+             ORDER BY uid, update_time, revision DESC), \
+             spans AS (SELECT *, lead(update_time) OVER later AS until_time, \
+             lead(display_name) OVER later <> display_name AS renamed FROM visible \
+             WINDOW later AS (PARTITION BY uid ORDER BY update_time)), \
+             should AS (SELECT * FROM spans \
+             WHERE until_time > (SELECT earliest_time FROM past_horizon)), \
+             kept AS (SELECT asset_past.*, kind FROM asset_past JOIN asset USING (uid) WHERE asset.",
+        )
+        .then(of(whose))
+        .text(format!(
+            " AND until_time > (SELECT earliest_time FROM past_horizon)) \
+             SELECT uid, coalesce(should.kind, kept.kind) AS kind, revision, kept.revision AS is_revision, \
+             {0} AS is_span, should.revision AS should_revision, {1} AS should_span \
+             FROM should FULL JOIN kept USING (uid, revision) WHERE {0} <> {1} ORDER BY uid, revision LIMIT 1000",
+            span("kept"),
+            span("should"),
+        ));
+    load(connection, query).await
+}
+
 /// Digest of a kind on a node.
 #[derive(Debug, QueryableByName)]
 #[allow(missing_docs)]

@@ -12,6 +12,8 @@ use diesel::{
 };
 use uuid::Uuid;
 
+use super::shared::{SharedBytes, SharedText};
+
 /// A value for a statement.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
@@ -27,6 +29,8 @@ pub enum Bind {
     Json(serde_json::Value),
     Time(Option<DateTime<Utc>>),
     Texts(Vec<String>),
+    SharedTexts(Vec<SharedText>),
+    SharedByteStrings(Vec<Option<SharedBytes>>),
     SmallInts(Vec<i16>),
     Integers(Vec<i32>),
     BigInts(Vec<i64>),
@@ -131,6 +135,8 @@ fn push<'b>(out: &mut AstPass<'_, 'b, Pg>, value: &'b Bind) -> QueryResult<()> {
         Bind::Json(value) => out.push_bind_param::<Jsonb, _>(value),
         Bind::Time(value) => out.push_bind_param::<Nullable<Timestamptz>, _>(value),
         Bind::Texts(value) => out.push_bind_param::<Array<Text>, _>(value),
+        Bind::SharedTexts(value) => out.push_bind_param::<Array<Text>, _>(value),
+        Bind::SharedByteStrings(value) => out.push_bind_param::<Array<Nullable<Bytea>>, _>(value),
         Bind::SmallInts(value) => out.push_bind_param::<Array<SmallInt>, _>(value),
         Bind::Integers(value) => out.push_bind_param::<Array<Integer>, _>(value),
         Bind::BigInts(value) => out.push_bind_param::<Array<BigInt>, _>(value),
@@ -178,6 +184,37 @@ impl<T> AppearsOnTable<T> for Condition {}
 impl<T> SelectableExpression<T> for Condition {}
 impl<G> ValidGrouping<G> for Condition {
     type IsAggregate = is_aggregate::No;
+}
+
+/// A statement whose shape a client chose, and which is not kept therefore; so it
+/// is planned for the values that it has.
+struct Once(Sql);
+
+impl QueryFragment<Pg> for Once {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.unsafe_to_cache_prepared();
+        self.0.walk_ast(out)
+    }
+}
+
+impl QueryId for Once {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl Query for Once {
+    type SqlType = Untyped;
+}
+
+/// Runs a query whose shape a client chose.
+///
+/// # Errors
+/// The query fails.
+pub async fn load_once<T>(connection: &mut diesel_async::AsyncPgConnection, query: Sql) -> QueryResult<Vec<T>>
+where
+    T: diesel::QueryableByName<Pg> + Send + 'static,
+{
+    diesel_async::RunQueryDsl::load(Once(query), connection).await
 }
 
 /// Runs a statement and tells how many rows it touched.

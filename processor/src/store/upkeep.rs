@@ -1,11 +1,15 @@
-//! The log's partitions: made ahead of the clock, and dropped when they are old.
+//! Partitions of the log and of superseded states: made ahead of the clock, and
+//! dropped when they are old.
 
 use diesel::QueryResult;
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Bool, Integer, Text};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 
-use super::sql::{Bind, Sql, execute, load};
+use super::{
+    feed::note_drop_in_txn,
+    sql::{Bind, Sql, execute, load},
+};
 
 /// Key of the advisory lock under which one replica keeps partitions.
 const UPKEEP_LOCK: i64 = 0x7061_7274;
@@ -43,6 +47,16 @@ pub async fn create_partitions(connection: &mut AsyncPgConnection, days: i32) ->
         .await
 }
 
+/// Makes the monthly partitions of superseded states for the months to come; tells
+/// how many were made.
+///
+/// # Errors
+/// A statement fails.
+pub async fn create_past_partitions(connection: &mut AsyncPgConnection, months: i32) -> QueryResult<i32> {
+    let create = Sql::new("SELECT create_past_partitions(").bind(Bind::Integer(months)).text(") AS created");
+    Ok(load::<Created>(connection, create).await?.first().map_or(0, |row| row.created))
+}
+
 #[derive(QueryableByName)]
 struct Partition {
     #[diesel(sql_type = Text)]
@@ -76,19 +90,38 @@ struct Count {
 pub async fn carry_partition_in_txn(connection: &mut AsyncPgConnection, name: &str) -> QueryResult<i64> {
     let carry =
         Sql::new("SELECT carry_event_partition(").bind(Bind::Text(name.to_owned())).text(") AS count");
-    Ok(load::<Count>(connection, carry).await?.first().map_or(0, |row| row.count))
+    let carried = load::<Count>(connection, carry).await?.first().map_or(0, |row| row.count);
+    note_drop_in_txn(connection, name, None).await?;
+    Ok(carried)
 }
 
-/// Drops a partition that was carried in the same transaction. Needs the whole
-/// log for a moment, and as all who come later queue behind whoever waits for
-/// that, it waits no longer than a blink.
+/// What a partition is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The log: a day.
+    Log,
+    /// Superseded states: a month.
+    Past,
+}
+
+/// Drops a partition; of the log, one that was carried in the same transaction.
+/// Needs the whole table for a moment, and as all who come later queue behind
+/// whoever waits for that, it waits no longer than a blink.
 ///
 /// # Errors
-/// "lock timeout": somebody reads or writes the log; the savepoint that this
+/// "lock timeout": somebody reads or writes the table; the savepoint that this
 /// runs in can be tried again.
-pub async fn drop_partition_in_txn(connection: &mut AsyncPgConnection, name: &str) -> QueryResult<()> {
+pub async fn drop_partition_in_txn(
+    connection: &mut AsyncPgConnection,
+    part: Part,
+    name: &str,
+) -> QueryResult<()> {
     connection.batch_execute("SET LOCAL lock_timeout = '100ms'").await?;
-    let drop_table = Sql::new("SELECT drop_event_partition(").bind(Bind::Text(name.to_owned())).text(")");
+    let function = match part {
+        Part::Log => "SELECT drop_event_partition(",
+        Part::Past => "SELECT drop_past_partition(",
+    };
+    let drop_table = Sql::new(function).bind(Bind::Text(name.to_owned())).text(")");
     execute(connection, drop_table).await.map(drop)
 }
 
@@ -99,8 +132,30 @@ pub async fn drop_partition_in_txn(connection: &mut AsyncPgConnection, name: &st
 /// # Errors
 /// The statement fails.
 pub async fn carry_default(connection: &mut AsyncPgConnection, days: i32, most: i32) -> QueryResult<i64> {
+    // Before, so that no follower goes on in what is gone.
+    note_drop_in_txn(connection, "asset_event_default", Some(days)).await?;
     let carry = Sql::new("SELECT carry_default_events(")
         .binds([Bind::Integer(days), Bind::Integer(most)])
         .text(") AS count");
     Ok(load::<Count>(connection, carry).await?.first().map_or(0, |row| row.count))
+}
+
+/// Names of the partitions of superseded states that end at or before the time from
+/// which the past can be read, oldest first.
+///
+/// # Errors
+/// The query fails.
+pub async fn old_past_partitions(connection: &mut AsyncPgConnection) -> QueryResult<Vec<String>> {
+    let query = Sql::new("SELECT name FROM past_partitions_before_horizon() AS name ORDER BY name");
+    Ok(load::<Partition>(connection, query).await?.into_iter().map(|row| row.name).collect())
+}
+
+/// Deletes old rows of the default partition of superseded states, at most `most`;
+/// tells how many.
+///
+/// # Errors
+/// The statement fails.
+pub async fn drop_default_past(connection: &mut AsyncPgConnection, most: i32) -> QueryResult<i64> {
+    let delete = Sql::new("SELECT drop_default_past(").bind(Bind::Integer(most)).text(") AS count");
+    Ok(load::<Count>(connection, delete).await?.first().map_or(0, |row| row.count))
 }

@@ -12,7 +12,7 @@ use crate::{
         fold::Version,
         refold::{ContentHash, Expected, Source, content_hash},
     },
-    store::integrity::{StoredRow, content},
+    store::integrity::{StoredRow, WrongHistoryRow, content},
 };
 
 /// Longest text that is shown of a value, in characters.
@@ -97,6 +97,19 @@ pub async fn differences(
         Version { stream_number: row.stream_number, sequence: row.sequence, index: row.batch_index };
     found.extend(streams.stale(version, expected.version));
     Ok(found)
+}
+
+/// How a superseded state differs from what the log says.
+pub fn wrong_history(row: &WrongHistoryRow) -> String {
+    let shown = |revision: Option<i64>, span: &str| match revision {
+        Some(_) => format!("is {span}"),
+        None => "is not kept".to_owned(),
+    };
+    let is = shown(row.is_revision, &row.is_span);
+    match row.should_revision {
+        Some(_) => format!("history of revision {}: {is}, should be {}", row.revision, row.should_span),
+        None => format!("history of revision {}: {is}, should not be kept", row.revision),
+    }
 }
 
 async fn logged(

@@ -23,7 +23,7 @@ use crate::{
     domain::refold::{Gap, Refold, Source, Told, content_hash, shortened},
     store::integrity::{
         StoredRow, ToldRow, Whose, base_in_txn, count_assets, digests, doubled_in_txn, hold_log_in_txn,
-        log_in_txn, nodes, stored_in_txn,
+        log_in_txn, nodes, stored_in_txn, wrong_history_in_txn,
     },
 };
 pub use compare::true_hash;
@@ -100,6 +100,8 @@ struct Verified<'a> {
     /// Events of these assets are known to be doubled.
     doubled: HashSet<Uuid>,
     digests: HashMap<i16, Digest>,
+    /// Assets of which a difference was told.
+    reported: HashSet<Uuid>,
 }
 
 impl<'a> Verified<'a> {
@@ -111,6 +113,7 @@ impl<'a> Verified<'a> {
             told: HashMap::new(),
             doubled: HashSet::new(),
             digests: HashMap::new(),
+            reported: HashSet::new(),
         }
     }
 
@@ -133,7 +136,8 @@ impl<'a> Verified<'a> {
         self.find_doubled(connection).await?;
         self.compare_assets(connection).await?;
         self.find_missing(connection).await?;
-        self.compare_digests(connection).await
+        self.compare_digests(connection).await?;
+        self.compare_history(connection).await
     }
 
     async fn fold_log(&mut self, connection: &mut AsyncPgConnection) -> Result<(), VerifyError> {
@@ -201,7 +205,7 @@ impl<'a> Verified<'a> {
         self.check_revisions(row.uid, row.kind, &refold).await
     }
 
-    async fn check_revisions(&self, asset: Uuid, kind: i16, refold: &Refold) -> Result<(), VerifyError> {
+    async fn check_revisions(&mut self, asset: Uuid, kind: i16, refold: &Refold) -> Result<(), VerifyError> {
         let (difference, detail) = match refold.gap() {
             None => return Ok(()),
             Some(Gap::Doubled(_)) if self.doubled.contains(&asset) => return Ok(()),
@@ -269,13 +273,26 @@ impl<'a> Verified<'a> {
         Ok(())
     }
 
+    /// What is kept of superseded states against what the log says of them. Of assets
+    /// of which something else differs, that is enough.
+    async fn compare_history(&mut self, connection: &mut AsyncPgConnection) -> Result<(), VerifyError> {
+        for row in wrong_history_in_txn(connection, self.whose).await? {
+            if !self.reported.contains(&row.uid) {
+                let detail = compare::wrong_history(&row);
+                self.found(DifferenceType::WrongHistory, row.kind, Some(row.uid), detail).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn found(
-        &self,
+        &mut self,
         difference: DifferenceType,
         kind: i16,
         asset: Option<Uuid>,
         detail: String,
     ) -> Result<(), VerifyError> {
+        self.reported.extend(asset);
         let found = Difference {
             r#type: difference.into(),
             node: self.whose.map(|node| Collection::Nodes.name(node)).unwrap_or_default(),

@@ -45,18 +45,20 @@ async fn a_bad_request_is_refused_by_field() {
     assert_eq!(field_at_fault(&running.events().list_events(events).await.unwrap_err()), "page_token");
 
     for name in ["", "bash", "assets/", "assets/BASH", "nodes/x", &asset.name.to_uppercase()] {
-        let get = GetAssetRequest { name: name.to_owned() };
+        let get = GetAssetRequest { name: name.to_owned(), ..Default::default() };
         assert_eq!(field_at_fault(&assets.get_asset(get).await.unwrap_err()), "name", "{name}");
     }
     let unknown = format!("assets/{}", uuid::Uuid::nil());
-    let missing = assets.get_asset(GetAssetRequest { name: unknown.clone() }).await.unwrap_err();
+    let missing =
+        assets.get_asset(GetAssetRequest { name: unknown.clone(), ..Default::default() }).await.unwrap_err();
     assert_eq!(missing.code(), Code::NotFound);
     assert_eq!(missing.get_error_details().resource_info().unwrap().resource_name, unknown);
     let node = GetNodeRequest { name: format!("nodes/{}", uuid::Uuid::nil()) };
     assert_eq!(running.nodes().get_node(node).await.unwrap_err().code(), Code::NotFound);
 
-    let create = |asset: Asset| CreateAssetRequest { asset: Some(asset) };
-    let none = assets.create_asset(CreateAssetRequest { asset: None }).await.unwrap_err();
+    let create = |asset: Asset| CreateAssetRequest { asset: Some(asset), ..Default::default() };
+    let none =
+        assets.create_asset(CreateAssetRequest { asset: None, ..Default::default() }).await.unwrap_err();
     assert_eq!(field_at_fault(&none), "asset");
     let unnamed = assets.create_asset(create(Asset::default())).await.unwrap_err();
     assert_eq!(field_at_fault(&unnamed), "asset.display_name");
@@ -67,13 +69,14 @@ async fn a_bad_request_is_refused_by_field() {
         let update = UpdateAssetRequest {
             asset: Some(Asset { name: asset.name.clone(), ..Asset::default() }),
             update_mask: Some(FieldMask { paths: vec![path.to_owned()] }),
+            ..Default::default()
         };
         assert_eq!(field_at_fault(&assets.update_asset(update).await.unwrap_err()), "update_mask", "{path}");
     }
     let managed = ManagedFields { owner: "a\0b".to_owned(), ..ManagedFields::default() };
     let update = UpdateAssetRequest {
         asset: Some(Asset { name: asset.name.clone(), managed: Some(managed), ..Asset::default() }),
-        update_mask: None,
+        ..Default::default()
     };
     assert_eq!(field_at_fault(&assets.update_asset(update).await.unwrap_err()), "asset.managed.owner");
     assert_eq!(running.list("bash").await, [asset], "nothing was changed by any of these");

@@ -231,7 +231,11 @@ fn field_at_fault(answer: Result<ListRelatedAssetsResponse, Status>) -> String {
 async fn wrong_questions_about_relations_are_refused_by_field() {
     let running = Running::start().await;
     let asset = Asset { display_name: "rack".to_owned(), ..Asset::default() };
-    let rack = running.assets().create_asset(CreateAssetRequest { asset: Some(asset) }).await.unwrap();
+    let rack = running
+        .assets()
+        .create_asset(CreateAssetRequest { asset: Some(asset), ..CreateAssetRequest::default() })
+        .await
+        .unwrap();
     let rack = rack.into_inner().name;
     assert_eq!(running.shown(ask(rack.clone(), Both, 5)).await, [""; 0], "on no node");
     let good = || ask(rack.clone(), Both, 1);

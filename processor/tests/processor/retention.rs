@@ -11,11 +11,11 @@ use crate::{
     running::{Agent, Running, package},
 };
 
-const KEEP_30: &[&str] = &["--retention-days", "30"];
+pub const KEEP_30: &[&str] = &["--retention-days", "30"];
 
 /// Puts what is in the log back by days; to a day of its own, or into the default
 /// partition.
-async fn age(client: &Client, days: i32, partition: bool) {
+pub async fn age(client: &Client, days: i32, partition: bool) {
     if partition {
         let create = format!(
             "DO $$ DECLARE day date := (now() AT TIME ZONE 'UTC')::date - {days}; BEGIN FOR n IN 0..1 LOOP \
@@ -28,7 +28,11 @@ async fn age(client: &Client, days: i32, partition: bool) {
     let shift = format!(
         "UPDATE asset_event SET record_time = record_time - interval '{days} days'; \
          UPDATE asset_base SET record_time = record_time - interval '{days} days'; \
+         UPDATE asset_past SET update_time = update_time - interval '{days} days', \
+         until_time = until_time - interval '{days} days'; \
+         UPDATE past_horizon SET earliest_time = earliest_time - interval '{days} days'; \
          UPDATE asset SET update_time = update_time - interval '{days} days', \
+         create_time = create_time - interval '{days} days', \
          delete_time = delete_time - interval '{days} days'"
     );
     client.batch_execute(&shift).await.unwrap();
@@ -42,7 +46,7 @@ const OLD_ROWS: &str = "SELECT count(*) FROM asset_event WHERE record_time < now
 const OLD_DAYS: &str = "SELECT count(*) FROM event_partitions_before(30)";
 
 /// Waits until a processor that keeps 30 days has dropped the others.
-async fn dropped(client: &Client) {
+pub async fn dropped(client: &Client) {
     wait_until(DEADLINE, "the old days are dropped", async || {
         count(client, OLD_DAYS).await == 0 && count(client, OLD_ROWS).await == 0
     })

@@ -5,6 +5,7 @@
 mod agent_kills;
 mod containers;
 mod faults;
+mod manage;
 mod node_life;
 mod relations;
 mod repair;

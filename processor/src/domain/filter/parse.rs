@@ -1,7 +1,7 @@
 //! The syntax of AIP-160. A sequence of terms means AND; OR binds closer than
 //! AND, as the grammar has it.
 
-use super::{FilterError, Operator};
+use super::{FilterError, Operator, Pattern};
 
 /// Longest filter, in bytes.
 pub const MAX_BYTES: usize = 8192;
@@ -19,25 +19,62 @@ pub(super) enum Tree {
     Compare {
         path: Vec<Segment>,
         operator: Operator,
-        value: Word,
+        value: Argument,
     },
     /// A word alone.
     Text(Word),
+}
+
+/// What stands right of an operator.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Argument {
+    Word(Word),
+    Call(Call),
 }
 
 /// A part of a field's path.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Segment {
     pub(super) text: String,
+    /// As it is in a word that stands alone.
+    pattern: String,
     pub(super) position: usize,
 }
 
-/// A word or a quoted text.
+/// A word or a quoted text: a pattern, in which `\*` is an asterisk and `\\` a
+/// backslash.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Word {
     pub(super) text: String,
-    pub(super) quoted: bool,
     pub(super) position: usize,
+}
+
+impl Segment {
+    /// Of a word that names a field.
+    pub(super) fn new(word: &Word) -> Self {
+        Self { text: word.plain(), pattern: word.text.clone(), position: word.position }
+    }
+}
+
+impl Word {
+    /// Itself, no pattern.
+    pub(super) fn plain(&self) -> String {
+        Pattern::new(&self.text).text()
+    }
+}
+
+/// A call of a function.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Call {
+    pub(super) name: String,
+    pub(super) arguments: Vec<Word>,
+    pub(super) position: usize,
+}
+
+/// Left side and operator of a group of values.
+struct Left {
+    path: Vec<Segment>,
+    operator: Operator,
 }
 
 struct Parser<'a> {
@@ -52,15 +89,15 @@ pub(super) fn parse(text: &str) -> Result<Option<Tree>, FilterError> {
         let problem = format!("the filter is {} bytes long; at most {MAX_BYTES} are allowed", text.len());
         return Err(FilterError::new(0, problem));
     }
-    if text.contains('\0') {
-        return Err(FilterError::new(text.find('\0').unwrap_or(0), "a filter cannot hold a NUL character"));
+    if let Some(nul) = text.find('\0') {
+        return Err(FilterError::new(nul, "a filter cannot hold a NUL character"));
     }
     let mut parser = Parser { text, at: 0, terms: 0, depth: 0 };
     parser.space();
     if parser.rest().is_empty() {
         return Ok(None);
     }
-    let tree = parser.expression()?;
+    let tree = parser.expression(None)?;
     match parser.peek() {
         None => Ok(Some(tree)),
         Some(')') => Err(FilterError::new(parser.at, "`)` closes nothing")),
@@ -84,16 +121,26 @@ impl Parser<'_> {
     /// Whether a keyword stands here, as a word of its own.
     fn keyword(&self, keyword: &str) -> bool {
         self.rest().strip_prefix(keyword).is_some_and(|after| {
-            after.is_empty() || after.starts_with(|c: char| c.is_whitespace() || c == '(')
+            after.is_empty() || after.starts_with(|c: char| c.is_whitespace() || c == '(' || c == ')')
         })
     }
 
-    /// `sequence {AND sequence}`
-    fn expression(&mut self) -> Result<Tree, FilterError> {
+    /// What stands here, for people.
+    fn token(&self) -> String {
+        let word: String = self.rest().chars().take_while(|c| c.is_alphanumeric()).take(40).collect();
+        match self.peek() {
+            None => "the end".to_owned(),
+            Some(_) if !word.is_empty() => format!("`{word}`"),
+            Some(other) => format!("`{other}`"),
+        }
+    }
+
+    /// `sequence {AND sequence}`, of values if there is a left side for them.
+    fn expression(&mut self, left: Option<&Left>) -> Result<Tree, FilterError> {
         let mut parts = Vec::new();
         loop {
             self.space();
-            parts.push(self.factor()?);
+            parts.push(self.factor(left)?);
             self.space();
             if self.keyword("AND") {
                 self.at += 3;
@@ -109,8 +156,8 @@ impl Parser<'_> {
     }
 
     /// `term {OR term}`
-    fn factor(&mut self) -> Result<Tree, FilterError> {
-        let mut parts = vec![self.term()?];
+    fn factor(&mut self, left: Option<&Left>) -> Result<Tree, FilterError> {
+        let mut parts = vec![self.term(left)?];
         loop {
             self.space();
             if !self.keyword("OR") {
@@ -121,31 +168,34 @@ impl Parser<'_> {
             if matches!(self.peek(), None | Some(')')) {
                 return Err(FilterError::new(self.at, "OR needs a term after it"));
             }
-            parts.push(self.term()?);
+            parts.push(self.term(left)?);
         }
         Ok(single(parts, Tree::Or))
     }
 
     /// `[NOT | -] simple`
-    fn term(&mut self) -> Result<Tree, FilterError> {
+    fn term(&mut self, left: Option<&Left>) -> Result<Tree, FilterError> {
         for word in ["AND", "OR"] {
             if self.keyword(word) {
                 return Err(FilterError::new(self.at, format!("{word} needs a term before it")));
             }
         }
-        if self.keyword("NOT") {
-            self.at += 3;
-            self.space();
-            return Ok(Tree::Not(Box::new(self.nested(Self::term)?)));
-        }
-        if self.peek() == Some('-') {
-            self.at += 1;
-            return Ok(Tree::Not(Box::new(self.nested(Self::term)?)));
-        }
-        self.simple()
+        let negative = self.rest().strip_prefix('-').is_some_and(|after| after.starts_with(is_digit));
+        let skipped = match self.peek() {
+            _ if self.keyword("NOT") => 3,
+            // Among values, `-5` is a number.
+            Some('-') if left.is_none() || !negative => 1,
+            _ => return self.simple(left),
+        };
+        self.at += skipped;
+        self.space();
+        Ok(Tree::Not(Box::new(self.nested(|parser| parser.term(left))?)))
     }
 
-    fn nested<T>(&mut self, parse: impl Fn(&mut Self) -> Result<T, FilterError>) -> Result<T, FilterError> {
+    fn nested<T>(
+        &mut self,
+        parse: impl FnOnce(&mut Self) -> Result<T, FilterError>,
+    ) -> Result<T, FilterError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(FilterError::new(self.at, format!("is nested more than {MAX_DEPTH} deep")));
@@ -155,33 +205,69 @@ impl Parser<'_> {
         Ok(parsed)
     }
 
-    fn simple(&mut self) -> Result<Tree, FilterError> {
+    /// `(expression)` of values or terms.
+    fn group(&mut self, left: Option<&Left>) -> Result<Tree, FilterError> {
+        let start = self.at;
+        self.at += 1;
+        let inner = self.nested(|parser| parser.expression(left))?;
+        if self.peek() != Some(')') {
+            return Err(FilterError::new(start, "`(` is never closed"));
+        }
+        self.at += 1;
+        Ok(inner)
+    }
+
+    fn simple(&mut self, left: Option<&Left>) -> Result<Tree, FilterError> {
         self.terms += 1;
         if self.terms > MAX_TERMS {
             return Err(FilterError::new(self.at, format!("has more than {MAX_TERMS} terms")));
         }
         let start = self.at;
         match self.peek() {
-            Some('(') => {
-                self.at += 1;
-                let inner = self.nested(Self::expression)?;
-                if self.peek() != Some(')') {
-                    return Err(FilterError::new(start, "`(` is never closed"));
-                }
-                self.at += 1;
-                return Ok(inner);
+            Some('(') => return self.group(left),
+            None | Some(')') => {
+                return Err(FilterError::new(start, format!("a term is missing before {}", self.token())));
             }
-            None | Some(')') => return Err(FilterError::new(start, "a term is missing")),
             _ => {}
         }
+        if let Some(Left { path, operator }) = left {
+            let value = self.argument()?;
+            let after = self.rest().trim_start();
+            if let Some((symbol, _)) = OPERATORS.iter().find(|(symbol, _)| after.starts_with(symbol)) {
+                let at = self.text.len() - after.len();
+                let problem = format!("a group of values holds values alone, no comparison `{symbol}`");
+                return Err(FilterError::new(at, problem));
+            }
+            return Ok(Tree::Compare { path: path.clone(), operator: *operator, value });
+        }
         let path = self.path()?;
+        if self.peek() == Some('(') {
+            let name = &self.text[start..self.at];
+            let problem = format!("a function such as `{name}` stands right of a comparison alone");
+            return Err(FilterError::new(start, problem));
+        }
         self.space_before_operator();
-        let Some(operator) = self.operator() else {
-            return Ok(Tree::Text(self.bare(start, &path)));
+        let operator_at = self.at;
+        let Some((symbol, operator)) = self.operator() else {
+            let text: Vec<&str> = path.iter().map(|segment| segment.pattern.as_str()).collect();
+            return Ok(Tree::Text(Word { text: text.join("."), position: start }));
         };
         self.space();
-        let value = self.value()?;
-        Ok(Tree::Compare { path, operator, value })
+        if self.peek() != Some('(') {
+            return Ok(Tree::Compare { path, operator, value: self.argument()? });
+        }
+        match operator {
+            Operator::Equal | Operator::Has => self.group(Some(&Left { path, operator })),
+            // None of them, not: one of them differs.
+            Operator::NotEqual => {
+                let inner = self.group(Some(&Left { path, operator: Operator::Equal }))?;
+                Ok(Tree::Not(Box::new(inner)))
+            }
+            _ => {
+                let problem = format!("`{symbol}` takes one value, no group; `=`, `!=` and `:` take groups");
+                Err(FilterError::new(operator_at, problem))
+            }
+        }
     }
 
     /// Spaces may stand before an operator, not before the next term.
@@ -192,29 +278,19 @@ impl Parser<'_> {
         }
     }
 
-    /// A word alone, as it stood: dots are part of it.
-    fn bare(&self, start: usize, path: &[Segment]) -> Word {
-        let quoted = self.text[start..].starts_with('"') || self.text[start..].starts_with('\'');
-        let text: Vec<&str> = path.iter().map(|segment| segment.text.as_str()).collect();
-        Word { text: text.join("."), quoted, position: start }
-    }
-
     fn path(&mut self) -> Result<Vec<Segment>, FilterError> {
         let mut path = Vec::new();
         loop {
             let position = self.at;
-            let text = match self.peek() {
+            let pattern = match self.peek() {
                 Some(quote @ ('"' | '\'')) => self.quoted(quote)?,
                 _ => self.until(|c| c.is_whitespace() || "()=!<>:.\"'".contains(c)),
             };
-            if text.is_empty() && !self.text[position..].starts_with(['"', '\'']) {
-                let found = self.peek().map_or("the end".to_owned(), |c| format!("`{c}`"));
-                return Err(FilterError::new(
-                    self.at,
-                    format!("a field or a word is missing before {found}"),
-                ));
+            if pattern.is_empty() && !self.text[position..].starts_with(['"', '\'']) {
+                let problem = format!("a field or a word is missing before {}", self.token());
+                return Err(FilterError::new(self.at, problem));
             }
-            path.push(Segment { text, position });
+            path.push(Segment { text: Pattern::new(&pattern).text(), pattern, position });
             if self.peek() != Some('.') {
                 return Ok(path);
             }
@@ -222,38 +298,67 @@ impl Parser<'_> {
         }
     }
 
-    fn operator(&mut self) -> Option<Operator> {
-        const OPERATORS: [(&str, Operator); 7] = [
-            ("<=", Operator::LessOrEqual),
-            (">=", Operator::GreaterOrEqual),
-            ("!=", Operator::NotEqual),
-            ("<", Operator::Less),
-            (">", Operator::Greater),
-            ("=", Operator::Equal),
-            (":", Operator::Has),
-        ];
-        let (text, operator) = OPERATORS.iter().find(|(text, _)| self.rest().starts_with(text))?;
-        self.at += text.len();
-        Some(*operator)
+    fn operator(&mut self) -> Option<(&'static str, Operator)> {
+        let found = OPERATORS.iter().find(|(text, _)| self.rest().starts_with(text))?;
+        self.at += found.0.len();
+        Some(*found)
     }
 
-    fn value(&mut self) -> Result<Word, FilterError> {
+    /// A value or a call.
+    fn argument(&mut self) -> Result<Argument, FilterError> {
+        let word = self.value(&[])?;
+        if self.peek() != Some('(') {
+            return Ok(Argument::Word(word));
+        }
+        let start = self.at;
+        self.at += 1;
+        let mut arguments = Vec::new();
+        loop {
+            self.space();
+            match self.peek() {
+                None => return Err(FilterError::new(start, "`(` is never closed")),
+                Some(')') => break,
+                _ => {}
+            }
+            arguments.push(self.value(&[','])?);
+            self.space();
+            match self.peek() {
+                Some(',') => self.at += 1,
+                Some(')') => break,
+                None => return Err(FilterError::new(start, "`(` is never closed")),
+                Some(_) => {
+                    let problem = format!("`,` or `)` is missing before {}", self.token());
+                    return Err(FilterError::new(self.at, problem));
+                }
+            }
+        }
+        self.at += 1;
+        Ok(Argument::Call(Call { name: word.text, arguments, position: word.position }))
+    }
+
+    fn value(&mut self, ends: &[char]) -> Result<Word, FilterError> {
         let position = self.at;
         if let Some(quote @ ('"' | '\'')) = self.peek() {
-            return Ok(Word { text: self.quoted(quote)?, quoted: true, position });
+            return Ok(Word { text: self.quoted(quote)?, position });
         }
-        let text = self.until(|c| c.is_whitespace() || c == '(' || c == ')' || c == '"');
-        if text.is_empty() {
-            return Err(FilterError::new(position, "a value is missing; put text with spaces in quotes"));
+        let keyword = ["AND", "OR", "NOT"].iter().any(|word| self.keyword(word));
+        let missing = format!("a value is missing before {}; put text with spaces in quotes", self.token());
+        let text = self.until(|c| c.is_whitespace() || "()\"".contains(c) || ends.contains(&c));
+        if text.is_empty() || keyword {
+            return Err(FilterError::new(position, missing));
         }
-        Ok(Word { text, quoted: false, position })
+        if self.peek() == Some('"') {
+            let problem = format!("`\"` is unexpected after `{text}`; put all of the value in quotes");
+            return Err(FilterError::new(self.at, problem));
+        }
+        Ok(Word { text, position })
     }
 
     fn until(&mut self, end: impl Fn(char) -> bool) -> String {
         let length = self.rest().find(end).unwrap_or(self.rest().len());
-        let text = self.rest()[..length].to_owned();
+        let text = &self.text[self.at..self.at + length];
         self.at += length;
-        text
+        escape(text)
     }
 
     /// A quoted text; `\` takes the next character as it is.
@@ -271,8 +376,8 @@ impl Parser<'_> {
                 continue;
             }
             match characters.next() {
-                // Kept for the wildcards: `\*` is an asterisk.
-                Some((_, '*')) => text.push_str("\\*"),
+                // Kept for the wildcards.
+                Some((_, special @ ('*' | '\\'))) => text.extend(['\\', special]),
                 Some((_, escaped)) => text.push(escaped),
                 None => break,
             }
@@ -281,73 +386,40 @@ impl Parser<'_> {
     }
 }
 
+const OPERATORS: [(&str, Operator); 7] = [
+    ("<=", Operator::LessOrEqual),
+    (">=", Operator::GreaterOrEqual),
+    ("!=", Operator::NotEqual),
+    ("<", Operator::Less),
+    (">", Operator::Greater),
+    ("=", Operator::Equal),
+    (":", Operator::Has),
+];
+
+/// Without quotes, a backslash is itself but for `\*`.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' if characters.peek() == Some(&'*') => {
+                characters.next();
+                escaped.push_str("\\*");
+            }
+            '\\' => escaped.push_str("\\\\"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+fn is_digit(character: char) -> bool {
+    character.is_ascii_digit()
+}
+
 fn single(mut parts: Vec<Tree>, many: fn(Vec<Tree>) -> Tree) -> Tree {
     if parts.len() == 1 { parts.remove(0) } else { many(parts) }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A tree as an S-expression.
-    fn show(tree: &Tree) -> String {
-        let many = |name: &str, parts: &[Tree]| {
-            format!("({name} {})", parts.iter().map(show).collect::<Vec<_>>().join(" "))
-        };
-        match tree {
-            Tree::And(parts) => many("and", parts),
-            Tree::Or(parts) => many("or", parts),
-            Tree::Not(inner) => format!("(not {})", show(inner)),
-            Tree::Compare { path, operator, value } => {
-                let path: Vec<_> = path.iter().map(|segment| segment.text.as_str()).collect();
-                format!("[{} {operator:?} {}]", path.join("/"), value.text)
-            }
-            Tree::Text(word) => word.text.clone(),
-        }
-    }
-
-    #[test]
-    fn reads_the_grammar() {
-        for (text, expected) in [
-            ("kind=PACKAGE", "[kind Equal PACKAGE]"),
-            ("kind = PACKAGE", "[kind Equal PACKAGE]"),
-            ("a AND b OR c AND d", "(and a (or b c) d)"),
-            ("a b", "(and a b)"),
-            ("NOT a=1 -b", "(and (not [a Equal 1]) (not b))"),
-            ("(a OR b) c", "(and (or a b) c)"),
-            ("managed.labels.\"app.kubernetes.io/name\":x", "[managed/labels/app.kubernetes.io/name Has x]"),
-            ("t>2026-03-03T00:00:00Z", "[t Greater 2026-03-03T00:00:00Z]"),
-            ("details.package.version:'3.0*'", "[details/package/version Has 3.0*]"),
-            ("10.0.0.1", "10.0.0.1"),
-            ("n<=-5", "[n LessOrEqual -5]"),
-            (r#"a="x \"y\" \\ z""#, r#"[a Equal x "y" \ z]"#),
-            ("ORDER=1 ANDY", "(and [ORDER Equal 1] ANDY)"),
-            ("\"two words\"", "two words"),
-        ] {
-            assert_eq!(show(&parse(text).unwrap().unwrap()), expected, "{text}");
-        }
-        assert_eq!(parse("  ").unwrap(), None);
-    }
-
-    #[test]
-    fn says_where_it_is_wrong() {
-        for (text, position, problem) in [
-            ("kind=", 5, "a value is missing"),
-            ("(a", 0, "never closed"),
-            ("a)", 1, "closes nothing"),
-            ("a AND", 5, "AND needs a term after it"),
-            ("OR a", 0, "OR needs a term before it"),
-            ("=1", 0, "a field or a word is missing"),
-            ("a=\"x", 2, "has no end"),
-            ("a..b=1", 2, "a field or a word is missing"),
-            (&"(".repeat(30), 21, "nested more than"),
-            (&"a ".repeat(101), 200, "more than 100 terms"),
-            (&"a".repeat(9000), 0, "9000 bytes long"),
-            ("a=1\0", 3, "NUL"),
-        ] {
-            let error = parse(text).unwrap_err();
-            assert!(error.problem.contains(problem), "{text}: {error}");
-            assert_eq!(error.position, position, "{text}: {error}");
-        }
-    }
-}
+mod tests;
