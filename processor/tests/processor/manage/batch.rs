@@ -1,6 +1,6 @@
 //! Many assets at once.
 
-use std::{collections::HashMap, time::Instant};
+use std::collections::HashMap;
 
 use contracts::v1::{
     AssetEdit, AssetKind, BatchGetAssetsRequest, BatchUpdateAssetsRequest, BatchUpdateAssetsResponse,
@@ -270,9 +270,7 @@ async fn a_batch_that_says_too_little_or_too_much_is_refused_by_field() {
 async fn ten_thousand_are_edited_in_one_transaction_and_one_more_is_refused() {
     let running = Running::start().await;
     packages(&running, &Agent::new(), 10_000).await;
-    let start = Instant::now();
     let done = batch(&running, under("kind=PACKAGE", label("env", "prod"))).await.unwrap();
-    println!("10,000 assets in {:.2} s", start.elapsed().as_secs_f64());
     assert_eq!((done.matched_count, done.changed_count, done.sample.len()), (10_000, 10_000, 20));
     assert_eq!(number(&running, "SELECT count(DISTINCT xmin::text) FROM asset").await, 1);
     assert_eq!(number(&running, "SELECT count(*) FROM asset_event WHERE type = 5").await, 10_000);

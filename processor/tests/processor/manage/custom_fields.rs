@@ -93,7 +93,7 @@ async fn values_are_validated_wherever_they_are_written() {
     };
     define(&running, "units", units).await.unwrap();
     let rack = created(&running, "rack", with("units", "42")).await;
-    assert_eq!(running.list("managed.custom_fields.units=42").await, [rack.clone()]);
+    assert_eq!(running.list("managed.custom_fields.units=42").await, std::slice::from_ref(&rack));
     let at = "asset.managed.custom_fields.units";
     let mut assets = running.assets();
     for value in ["0", "many", ""] {
