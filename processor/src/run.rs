@@ -90,7 +90,6 @@ pub async fn run(
     adopt_feed(&pool).await?;
     // Before the first row of today is written.
     create_partitions(&pool).await;
-    database.holds();
 
     let descriptors = Arc::new(Descriptors::default());
     // Connections of its own: slow searches must not hold up what arrives.
@@ -112,6 +111,8 @@ pub async fn run(
         scrub_interval: config.scrub_interval(),
         metrics: DutyMetrics::register(&metrics),
     };
+    // Who finds it ready finds its metrics too.
+    database.holds();
     let api = Api::new(pool.clone(), page_tokens, descriptors, watches);
     let pools = [pool.clone(), ingest_pool.clone(), commands.clone()];
     let delivery = DeliveryMetrics::register(&metrics);

@@ -6,7 +6,7 @@ use contracts::v1::{ListEventsRequest, Presence, WatchEventsRequest, WatchRespon
 use testkit::wait_until;
 use uuid::Uuid;
 
-use super::{DEADLINE, answer, logged, names, watch_events};
+use super::{DEADLINE, answer, logged, names, synced, watch_events};
 use crate::running::{Agent, Running, package};
 
 /// A row of the log by hand, as a transaction of a replica would write it.
@@ -31,7 +31,7 @@ async fn what_an_open_transaction_wrote_before_others_is_not_skipped() {
     let heartbeat_interval = Some(prost_types::Duration { seconds: 1, nanos: 0 });
     let request = WatchEventsRequest { heartbeat_interval, ..Default::default() };
     let mut stream = watch_events(&running.channel, request).await.unwrap();
-    assert_eq!(answer(&mut stream).await.unwrap().r#type(), WatchResponseType::Synced);
+    synced(&mut stream).await;
 
     let held = begin(&running).await;
     held.batch_execute(&row(Uuid::new_v4(), 1)).await.unwrap();
@@ -71,7 +71,7 @@ async fn what_an_open_transaction_wrote_before_others_is_not_skipped() {
 async fn revisions_are_told_in_order_whichever_transaction_began_first() {
     let running = Running::start().await;
     let mut stream = watch_events(&running.channel, WatchEventsRequest::default()).await.unwrap();
-    assert_eq!(answer(&mut stream).await.unwrap().r#type(), WatchResponseType::Synced);
+    synced(&mut stream).await;
     let (asset, number) = (Uuid::new_v4(), "SELECT pg_current_xact_id()::text");
 
     // The one that waits for the lock of the other has the lower number, and one

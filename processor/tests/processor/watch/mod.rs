@@ -49,6 +49,18 @@ pub async fn watch_events(
     Ok(client.watch_events(request).await?.into_inner())
 }
 
+/// Waits until a watch of events is at its beginning. Transactions of other tests
+/// may hold it back.
+pub async fn synced(stream: &mut Streaming<WatchEventsResponse>) -> WatchEventsResponse {
+    loop {
+        let answer = answer(stream).await.unwrap();
+        assert!(answer.events.is_empty(), "{answer:?}");
+        if answer.r#type() == WatchResponseType::Synced {
+            return answer;
+        }
+    }
+}
+
 /// Reason and token of an ending.
 pub fn ending(status: &Status) -> (String, String) {
     let Some(info) = status.get_details_error_info() else { return Default::default() };

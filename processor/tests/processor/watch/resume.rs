@@ -15,7 +15,7 @@ use prost::Message as _;
 use testkit::{Database, private::Postgres, wait_until};
 use tonic::{Code, transport::Endpoint};
 
-use super::{DEADLINE, Fold, answer, assets, ending, logged, watch_assets, watch_events};
+use super::{DEADLINE, Fold, answer, assets, ending, logged, synced, watch_assets, watch_events};
 use crate::running::{Agent, Replica, Running, message, package};
 
 const STALLED: &str = "assettrack_watch_stalled_total";
@@ -194,7 +194,7 @@ async fn what_retention_dropped_or_a_dump_brought_is_out_of_range() {
     let running = Running::start_on(database.clone(), &[]).await;
     let agent = Agent::new();
     let mut stream = watch_events(&running.channel, WatchEventsRequest::default()).await.unwrap();
-    let old = answer(&mut stream).await.unwrap().resume_token;
+    let old = synced(&mut stream).await.resume_token;
     for sequence in 1..=2 {
         let version = format!("1.{sequence}");
         running
@@ -222,7 +222,13 @@ async fn what_retention_dropped_or_a_dump_brought_is_out_of_range() {
     assert!(status.message().starts_with("start_time: what was recorded before 20"), "{status:?}");
     running.deliver(vec![agent.batch(3, vec![package(Presence::Present, "bash", "1.3")])]).await;
     let mut stream = watch_events(&running.channel, from(30)).await.unwrap();
-    assert_eq!(answer(&mut stream).await.unwrap().events.len(), 1);
+    let told = loop {
+        let told = answer(&mut stream).await.unwrap().events;
+        if !told.is_empty() {
+            break told;
+        }
+    };
+    assert_eq!(told.len(), 1, "{told:?}");
     running.stop().await;
 
     // Numbers of another system: what came with a dump is no news.
@@ -254,7 +260,6 @@ async fn a_watch_that_is_quiet_beats_and_ends_at_once_with_the_process() {
     wait_until(DEADLINE, "a heartbeat with another token", async || {
         let idle = answer(&mut stream).await.unwrap();
         assert_eq!(idle.r#type(), WatchResponseType::Heartbeat);
-        assert_eq!(idle.lag, None);
         fold.take(idle);
         fold.token != first
     })

@@ -8,13 +8,13 @@ use std::{
 
 use contracts::v1::{
     Asset, CreateAssetRequest, DeleteAssetRequest, ManagedFields, Observation, Presence, UpdateAssetRequest,
-    WatchAssetsRequest, WatchEventsRequest, WatchResponseType,
+    WatchAssetsRequest, WatchEventsRequest,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use testkit::{Seed, wait_for};
 use tonic::{Code, Status, transport::Channel};
 
-use super::{DEADLINE, Fold, comparable, ending, logged, table, watch_assets, watch_events};
+use super::{DEADLINE, Fold, comparable, ending, logged, synced, table, watch_assets, watch_events};
 use crate::running::{Agent, Replica, Running, package};
 
 const ROUNDS: usize = 60;
@@ -210,8 +210,7 @@ async fn each_watch_holds_what_its_filter_finds_whatever_happens() {
     write(&running, seed, 0).await;
 
     let mut stream = watch_events(&running.channel, WatchEventsRequest::default()).await.unwrap();
-    let first = super::answer(&mut stream).await.unwrap();
-    assert_eq!(first.r#type(), WatchResponseType::Synced);
+    let first = synced(&mut stream).await;
     let before = logged(&running).await;
     let told = Arc::new(Mutex::new(before.clone()));
     let mut tasks = tokio::task::JoinSet::new();
