@@ -2,8 +2,12 @@
 
 use chrono::DateTime;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use contracts::v1::{AssetKind, DeadLetterReason};
+use contracts::v1::{
+    AssetKind, DeadLetterReason, PackagePlace, RelationDirection, RelationType, VersionOrder,
+};
 use prost_types::Timestamp;
+
+use crate::manage::args::{CustomFieldsCommand, SavedSearchesCommand, SetArguments, UndeleteArguments};
 
 /// Reads AssetTrack's inventory through its gateway, and does what operators do.
 #[derive(Debug, Parser)]
@@ -46,6 +50,19 @@ pub enum Command {
     /// Shows what differs between two revisions of an asset, or between two times of
     /// one or of all.
     Diff(DiffArguments),
+    /// Lists the assets that an asset relates to, the nearest first.
+    Related(RelatedArguments),
+    /// Sets managed fields of assets: owner, lifecycle, location, notes, labels and
+    /// custom fields. All of them or none.
+    Set(Box<SetArguments>),
+    /// Takes the deletion of an asset back.
+    Undelete(UndeleteArguments),
+    /// Lists, keeps, runs or deletes searches for assets.
+    #[command(subcommand)]
+    SavedSearches(SavedSearchesCommand),
+    /// Lists, defines or deletes custom fields of assets.
+    #[command(subcommand)]
+    CustomFields(CustomFieldsCommand),
     /// Lists the machines that run agents.
     Nodes,
     /// Has the agent of a node scan now.
@@ -58,6 +75,9 @@ pub enum Command {
     ImagePackages(ImagePackagesArguments),
     /// Lists the container images that have a package in them.
     ImageSearch(ImageSearchArguments),
+    /// Lists where packages of certain versions are: on nodes, and in images
+    /// there.
+    Affected(AffectedArguments),
     /// Shows the system at a glance.
     Overview,
     /// Lists, shows, replays or deletes messages that could not be applied.
@@ -94,6 +114,10 @@ pub struct AssetsArguments {
     /// List deleted ones too.
     #[arg(long)]
     pub show_deleted: bool,
+    /// Show all, and then each one that comes, changes, or does not fit any
+    /// more.
+    #[arg(long, conflicts_with = "limit")]
+    pub watch: bool,
     /// As they were at this time, as in RFC 3339.
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub as_of: Option<Timestamp>,
@@ -159,7 +183,7 @@ pub struct RetireArguments {
 }
 
 /// A kind by its name, in upper or lower case.
-fn kind(name: &str) -> Result<AssetKind, String> {
+pub fn kind(name: &str) -> Result<AssetKind, String> {
     AssetKind::from_str_name(&format!("ASSET_KIND_{}", name.to_uppercase()))
         .ok_or_else(|| "is no kind of asset; one is PACKAGE".to_owned())
 }
@@ -182,6 +206,89 @@ pub struct ImageSearchArguments {
     /// At most this many; all if it is not given.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
+}
+
+/// For `related`.
+#[derive(Debug, Args)]
+pub struct RelatedArguments {
+    /// `assets/{uuid}`, or the UUID alone.
+    pub name: String,
+    /// Which way relations are followed: `outgoing`, `incoming` or `both`.
+    #[arg(long, default_value = "both", value_parser = direction)]
+    pub direction: RelationDirection,
+    /// A relation to follow, such as `RUNS_IN`; may be given more than once. All
+    /// if it is not given.
+    #[arg(long = "type", value_name = "TYPE", value_parser = relation)]
+    pub types: Vec<RelationType>,
+    /// A kind to list, such as `CONTAINER`; may be given more than once. All if it
+    /// is not given.
+    #[arg(long = "kind", value_name = "KIND", value_parser = kind)]
+    pub kinds: Vec<AssetKind>,
+    /// Most steps.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=5))]
+    pub depth: i32,
+    /// At most this many; all if it is not given.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+}
+
+/// For `affected`.
+#[derive(Debug, Args)]
+pub struct AffectedArguments {
+    /// Exact name of the package, or of its source package, such as `openssl`.
+    pub package: String,
+    /// Below this version: the one that is fixed.
+    #[arg(long, value_name = "VERSION", default_value = "", hide_default_value = true)]
+    pub below: String,
+    /// From this version on.
+    #[arg(long, value_name = "VERSION", default_value = "", hide_default_value = true)]
+    pub from: String,
+    /// Up to this version, which is included.
+    #[arg(long, value_name = "VERSION", default_value = "", hide_default_value = true)]
+    pub through: String,
+    /// This version alone.
+    #[arg(long, value_name = "VERSION", default_value = "", hide_default_value = true)]
+    pub exact: String,
+    /// Packages of this order of versions alone: `debian`, `rpm` or `apk`. If it is
+    /// not given, each is compared by that of its package manager.
+    #[arg(long, value_parser = version_order)]
+    pub order: Option<VersionOrder>,
+    /// Where to look: `node`, `container` or `image` (without a container); may be
+    /// given more than once. Everywhere if it is not given.
+    #[arg(long = "place", value_name = "PLACE", value_parser = package_place)]
+    pub places: Vec<PackagePlace>,
+    /// At most this many; all if it is not given.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+}
+
+fn direction(name: &str) -> Result<RelationDirection, String> {
+    RelationDirection::from_str_name(&format!("RELATION_DIRECTION_{}", name.to_uppercase()))
+        .filter(|direction| *direction != RelationDirection::Unspecified)
+        .ok_or_else(|| "is none of outgoing, incoming and both".to_owned())
+}
+
+fn relation(name: &str) -> Result<RelationType, String> {
+    RelationType::from_str_name(&format!("RELATION_TYPE_{}", name.to_uppercase()))
+        .filter(|relation| *relation != RelationType::Unspecified)
+        .ok_or_else(|| {
+            let known = (1..).map_while(|number| RelationType::try_from(number).ok());
+            let known: Vec<&str> =
+                known.map(|relation| relation.as_str_name().trim_start_matches("RELATION_TYPE_")).collect();
+            format!("known are {}", known.join(", "))
+        })
+}
+
+fn version_order(name: &str) -> Result<VersionOrder, String> {
+    VersionOrder::from_str_name(&format!("VERSION_ORDER_{}", name.to_uppercase()))
+        .filter(|order| *order != VersionOrder::Unspecified)
+        .ok_or_else(|| "is none of debian, rpm and apk".to_owned())
+}
+
+fn package_place(name: &str) -> Result<PackagePlace, String> {
+    PackagePlace::from_str_name(&format!("PACKAGE_PLACE_{}", name.to_uppercase()))
+        .filter(|place| *place != PackagePlace::Unspecified)
+        .ok_or_else(|| "is none of node, container and image".to_owned())
 }
 
 /// For `events`.

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use contracts::v1::{
-    Asset, AssetDifference, AssetDifferenceType, AssetKind, AssetRevision, AssetState, CollectorState,
-    Completeness, Difference, DifferenceType, Event, EventType, FieldDifference, FieldSide,
-    ImageContentSource, ImagePackage, Lifecycle, ManagedFields, Node, NodeHealth, PackageDetails,
+    AffectedPackage, Asset, AssetChange, AssetChangeType, AssetDifference, AssetDifferenceType, AssetKind,
+    AssetRevision, AssetState, CollectorState, Completeness, Difference, DifferenceType, Event, EventType,
+    FieldDifference, FieldSide, ImageContentSource, ImagePackage, Lifecycle, ManagedFields, Node, NodeHealth,
+    PackageDetails, PackagePlace, RelatedAsset, RelationDirection, RelationStep, RelationType, VersionOrder,
 };
 
 use crate::{
@@ -69,6 +70,19 @@ fn difference_type(number: i32) -> String {
     word(difference.map(|difference| difference.as_str_name()), "DIFFERENCE_TYPE_", number)
 }
 
+fn relation(number: i32) -> String {
+    let relation = RelationType::try_from(number).ok();
+    word(relation.map(|relation| relation.as_str_name()), "RELATION_TYPE_", number)
+}
+
+fn package_place(number: i32) -> String {
+    word(PackagePlace::try_from(number).ok().map(|place| place.as_str_name()), "PACKAGE_PLACE_", number)
+}
+
+fn version_order(number: i32) -> String {
+    word(VersionOrder::try_from(number).ok().map(|order| order.as_str_name()), "VERSION_ORDER_", number)
+}
+
 /// What is seldom true stands out if nothing is said otherwise.
 fn flag(set: bool) -> String {
     if set { "yes".to_owned() } else { String::new() }
@@ -105,6 +119,32 @@ impl Row for Asset {
             more("create_time", |asset, clock| clock.show(asset.create_time.as_ref())),
             shown("update_time", |asset, clock| clock.show(asset.update_time.as_ref())),
             more("delete_time", |asset, clock| clock.show(asset.delete_time.as_ref())),
+        ]
+    }
+}
+
+impl Row for AssetChange {
+    fn columns() -> Vec<Column<Self>> {
+        fn asset(change: &AssetChange, field: fn(&Asset) -> String) -> String {
+            change.asset.as_ref().map(field).unwrap_or_default()
+        }
+        vec![
+            shown("type", |change, _| {
+                let name = AssetChangeType::try_from(change.r#type).ok().map(|one| one.as_str_name());
+                word(name, "ASSET_CHANGE_TYPE_", change.r#type)
+            }),
+            shown("name", |change, _| change.name.clone()),
+            shown("revision", |change, _| change.revision.to_string()),
+            shown("kind", |change, _| asset(change, |asset| kind(asset.kind))),
+            shown("state", |change, _| asset(change, |asset| state(asset.state))),
+            shown("display_name", |change, _| asset(change, |asset| asset.display_name.clone())),
+            shown("node_display_name", |change, _| asset(change, |asset| asset.node_display_name.clone())),
+            shown("owner", |change, _| {
+                asset(change, |asset| managed(asset, |managed| managed.owner.clone()))
+            }),
+            shown("update_time", |change, clock| {
+                clock.show(change.asset.as_ref().and_then(|asset| asset.update_time.as_ref()))
+            }),
         ]
     }
 }
@@ -238,6 +278,40 @@ impl Row for FieldDifference {
     }
 }
 
+/// The relations on the way, each with an arrow from the asset that has it.
+fn way(path: &[RelationStep]) -> String {
+    let arrow = |step: &RelationStep| match step.direction() {
+        RelationDirection::Incoming => format!("<-{}", relation(step.r#type)),
+        _ => format!("{}->", relation(step.r#type)),
+    };
+    path.iter().map(arrow).collect::<Vec<_>>().join(" ")
+}
+
+/// A text of each step that is not empty.
+fn of_steps(path: &[RelationStep], text: fn(&RelationStep) -> &String) -> String {
+    let texts: Vec<&str> =
+        path.iter().map(|step| text(step).as_str()).filter(|text| !text.is_empty()).collect();
+    texts.join(" ")
+}
+
+impl Row for RelatedAsset {
+    fn columns() -> Vec<Column<Self>> {
+        fn of(related: &RelatedAsset, field: fn(&Asset) -> String) -> String {
+            related.asset.as_ref().map(field).unwrap_or_default()
+        }
+        vec![
+            shown("distance", |related, _| related.distance.to_string()),
+            shown("path", |related, _| way(&related.path)),
+            shown("kind", |related, _| of(related, |asset| kind(asset.kind))),
+            shown("display_name", |related, _| of(related, |asset| asset.display_name.clone())),
+            shown("name", |related, _| of(related, |asset| asset.name.clone())),
+            shown("through", |related, _| of_steps(&related.path, |step| &step.through)),
+            more("node_display_name", |related, _| of(related, |asset| asset.node_display_name.clone())),
+            more("steps", |related, _| of_steps(&related.path, |step| &step.asset)),
+        ]
+    }
+}
+
 impl Row for AssetDifference {
     fn columns() -> Vec<Column<Self>> {
         fn fields(difference: &AssetDifference) -> String {
@@ -257,6 +331,30 @@ impl Row for AssetDifference {
             more("base_revision", |difference, _| difference.base_revision.to_string()),
             more("revision", |difference, _| difference.revision.to_string()),
             shown("fields", |difference, _| fields(difference)),
+        ]
+    }
+}
+
+impl Row for AffectedPackage {
+    fn columns() -> Vec<Column<Self>> {
+        fn of(row: &AffectedPackage, field: fn(&PackageDetails) -> &String) -> String {
+            row.package.as_ref().map(|package| field(package).clone()).unwrap_or_default()
+        }
+        vec![
+            shown("node_display_name", |row, _| row.node_display_name.clone()),
+            shown("place", |row, _| package_place(row.place)),
+            shown("asset_display_name", |row, _| row.asset_display_name.clone()),
+            shown("package", |row, _| of(row, |package| &package.package)),
+            shown("compared_version", |row, _| row.compared_version.clone()),
+            shown("version_order", |row, _| version_order(row.version_order)),
+            shown("incomparable", |row, _| flag(row.incomparable)),
+            more("node", |row, _| row.node.clone()),
+            more("asset", |row, _| row.asset.clone()),
+            more("kind", |row, _| kind(row.kind)),
+            more("image_digest", |row, _| row.image_digest.clone()),
+            more("version", |row, _| of(row, |package| &package.version)),
+            more("architecture", |row, _| of(row, |package| &package.architecture)),
+            more("source", |row, _| of(row, |package| &package.source)),
         ]
     }
 }

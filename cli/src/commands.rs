@@ -20,8 +20,9 @@ use crate::{
     failure::Failure,
     fields, follow,
     gateway::{Gateway, MAX_PAGE_BYTES, pages},
+    manage,
     output::Output,
-    verify,
+    relations, verify,
 };
 
 /// Does what the command says.
@@ -38,12 +39,18 @@ pub async fn run<W: Write>(
         Command::Asset(arguments) if arguments.revisions => revisions(arguments, gateway, output).await,
         Command::Asset(arguments) => asset(arguments, gateway, output).await,
         Command::Diff(arguments) => diff::diff(arguments, gateway, output).await,
+        Command::Related(arguments) => relations::related(arguments, gateway, output).await,
+        Command::Set(arguments) => manage::set(arguments, gateway, output).await,
+        Command::Undelete(arguments) => manage::undelete(arguments, gateway, output).await,
+        Command::SavedSearches(command) => manage::saved_searches::run(command, gateway, output).await,
+        Command::CustomFields(command) => manage::custom_fields::run(command, gateway, output).await,
         Command::Nodes => nodes(gateway, output).await,
         Command::Scan(arguments) => scan(arguments, gateway, output).await,
         Command::Retire(arguments) => retire(arguments, gateway, output).await,
         Command::Events(arguments) => events(arguments, gateway, output).await,
         Command::ImagePackages(arguments) => image_packages(arguments, gateway, output).await,
         Command::ImageSearch(arguments) => image_search(arguments, gateway, output).await,
+        Command::Affected(arguments) => relations::affected(arguments, gateway, output).await,
         Command::Overview => overview(gateway, output).await,
         Command::DeadLetters(command) => dead_letters::run(command, gateway, output).await,
         // Told apart in `main`: there is no gateway to it.
@@ -53,15 +60,23 @@ pub async fn run<W: Write>(
 }
 
 /// The service of assets.
+/// Reads pages of any size.
+/// Client of the assets' service.
 pub fn asset_service(channel: Channel) -> AssetServiceClient<Channel> {
     AssetServiceClient::new(channel).max_decoding_message_size(MAX_PAGE_BYTES)
 }
 
-async fn assets<W: Write>(
+/// Lists assets.
+pub async fn assets<W: Write>(
     arguments: &AssetsArguments,
     gateway: &Gateway,
     output: &mut Output<W>,
 ) -> Result<(), Failure> {
+    if arguments.watch {
+        let AssetsArguments { filter, show_deleted, .. } = arguments;
+        let show = |changes: Vec<_>| output.messages("AssetChange", &changes);
+        return follow::watch(gateway, filter, *show_deleted, show, still_trying).await;
+    }
     let fetch = async |page_size, page_token| {
         let AssetsArguments { filter, show_deleted, .. } = arguments;
         let request = ListAssetsRequest {
@@ -70,6 +85,7 @@ async fn assets<W: Write>(
             filter: filter.clone(),
             show_deleted: *show_deleted,
             read_time: arguments.as_of,
+            ..Default::default()
         };
         let page = gateway
             .call(request, async |channel, request| asset_service(channel).list_assets(request).await)
@@ -91,7 +107,11 @@ fn node_name(name: &str) -> String {
 }
 
 /// One message whole.
-fn show<W: Write>(name: &str, message: &impl prost::Message, output: &mut Output<W>) -> Result<(), Failure> {
+pub fn show<W: Write>(
+    name: &str,
+    message: &impl prost::Message,
+    output: &mut Output<W>,
+) -> Result<(), Failure> {
     if output.is_json() {
         return output.message(name, message);
     }
@@ -166,6 +186,10 @@ async fn retire<W: Write>(
     show("Node", &node, output)
 }
 
+fn still_trying(failure: &Failure) {
+    let _ = writeln!(std::io::stderr(), "{} (still trying)", failure.line());
+}
+
 async fn events<W: Write>(
     arguments: &EventsArguments,
     gateway: &Gateway,
@@ -174,16 +198,14 @@ async fn events<W: Write>(
     let EventsArguments { filter, limit, follow } = arguments;
     if *follow {
         let show = |events: Vec<_>| output.messages("Event", &events);
-        let warn = |failure: &Failure| {
-            let _ = writeln!(std::io::stderr(), "{} (still trying)", failure.line());
-        };
-        return follow::follow(gateway, filter, *limit, show, warn).await;
+        return follow::follow(gateway, filter, *limit, show, still_trying).await;
     }
     follow::list(gateway, filter, *limit, |page| output.messages("Event", &page).map(ControlFlow::Continue))
         .await
 }
 
-fn image_service(channel: Channel) -> ImageServiceClient<Channel> {
+/// Reads pages of any size.
+pub fn image_service(channel: Channel) -> ImageServiceClient<Channel> {
     ImageServiceClient::new(channel).max_decoding_message_size(MAX_PAGE_BYTES)
 }
 

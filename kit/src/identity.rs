@@ -67,6 +67,8 @@ pub enum Collection {
     Events,
     /// `deadLetters/{uuid}`.
     DeadLetters,
+    /// `savedSearches/{uuid}`.
+    SavedSearches,
 }
 
 impl Collection {
@@ -77,6 +79,7 @@ impl Collection {
             Self::Nodes => "nodes",
             Self::Events => "events",
             Self::DeadLetters => "deadLetters",
+            Self::SavedSearches => "savedSearches",
         }
     }
 

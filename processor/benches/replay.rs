@@ -25,6 +25,7 @@ use kit::{
 };
 use processor::{
     domain::{
+        attributes::searchable_details,
         changes::Descriptors,
         fold::{Known, Observed, Version, fold},
     },
@@ -194,10 +195,11 @@ fn prepare(
                 asset: asset_uid(node, kind, &seen.natural_key),
                 kind,
                 presence: seen.presence(),
-                natural_key: seen.natural_key,
-                display_name: seen.display_name,
-                state_hash: seen.state_hash,
-                details: seen.details.map(|details| details.encode_to_vec()).unwrap_or_default(),
+                natural_key: seen.natural_key.into(),
+                display_name: seen.display_name.into(),
+                state_hash: seen.state_hash.into(),
+                attributes: searchable_details(seen.details.as_ref()).into(),
+                details: seen.details.map(|details| details.encode_to_vec().into()).unwrap_or_default(),
                 observe_time: None,
             });
         }

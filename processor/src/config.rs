@@ -17,7 +17,7 @@ pub struct Config {
     #[arg(long, env = "ASSETTRACK_DATABASE_URL_FILE")]
     pub database_url_file: Option<PathBuf>,
     /// Connections to the database for queries and edits; what collectors
-    /// deliver and are told has 6 more of its own.
+    /// deliver and are told has 6 more of its own, watches have one.
     #[arg(long, env = "ASSETTRACK_DATABASE_CONNECTIONS", default_value_t = 12,
           value_parser = clap::value_parser!(u16).range(2..=500))]
     pub database_connections: u16,
@@ -36,6 +36,14 @@ pub struct Config {
     #[arg(long, env = "ASSETTRACK_SCRUB_INTERVAL_SECONDS", default_value_t = 21_600,
           value_parser = clap::value_parser!(u64).range(0..=31_536_000))]
     pub scrub_interval_seconds: u64,
+    /// Watches of assets and events at a time.
+    #[arg(long, env = "ASSETTRACK_WATCH_LIMIT", default_value_t = 256,
+          value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub watch_limit: u16,
+    /// Seconds after which a watch is ended whose client takes nothing.
+    #[arg(long, env = "ASSETTRACK_WATCH_PATIENCE_SECONDS", default_value_t = 30,
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub watch_patience_seconds: u64,
     /// What every service has.
     #[command(flatten)]
     pub common: Common,

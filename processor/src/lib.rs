@@ -9,6 +9,7 @@ pub mod config;
 pub mod delivery;
 pub mod domain;
 mod duty;
+mod feed;
 pub mod ingest;
 mod run;
 mod schema;

@@ -3,6 +3,10 @@
 use kit::settings::{self, EXIT_USAGE};
 use processor::{Error, config::Config};
 
+// Ingest makes and drops many small texts (docs/PERFORMANCE.md).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[tokio::main]
 async fn main() {
     let config: Config = settings::parse();

@@ -12,7 +12,7 @@ use kit::{
 use tokio::net::TcpListener;
 
 use crate::{
-    api::{Api, routes},
+    api::{Api, Watches, routes},
     config::Config,
     delivery::{
         DeliveryMetrics, measure,
@@ -20,8 +20,10 @@ use crate::{
     },
     domain::{changes::Descriptors, page_token::PageTokens},
     duty::{Duties, DutyMetrics, PARTITION_DAYS},
+    feed::{Feed, FeedMetrics},
     ingest::{Ingest, IngestMetrics, LetterMetrics},
     store::{
+        self,
         command::delete_expired,
         dead_letter::{Filter, count_by_reason},
         node::clock_and_contact,
@@ -85,9 +87,9 @@ pub async fn run(
     }
     let pool = pool::pool(&url, usize::from(config.database_connections))?;
     let key = page_token_key(&pool).await?;
+    adopt_feed(&pool).await?;
     // Before the first row of today is written.
     create_partitions(&pool).await;
-    database.holds();
 
     let descriptors = Arc::new(Descriptors::default());
     // Connections of its own: slow searches must not hold up what arrives.
@@ -96,6 +98,12 @@ pub async fn run(
     let letters = ingest_metrics.letters.clone();
     let ingest = Ingest::new(ingest_pool.clone(), descriptors.clone(), ingest_metrics);
     let commands = pool::pool(&url, COMMAND_CONNECTIONS)?;
+    let page_tokens = PageTokens::new(key);
+    let feed_metrics = FeedMetrics::register(&metrics);
+    let feed = Feed::new(url.clone(), pool.clone(), feed_metrics, shutdown.clone());
+    let patience = Duration::from_secs(config.watch_patience_seconds);
+    let watches = Watches::new(feed.clone(), page_tokens.clone(), usize::from(config.watch_limit), patience);
+    let tail = tokio::spawn(feed.run());
     let duties = Duties {
         url,
         descriptors: descriptors.clone(),
@@ -103,7 +111,9 @@ pub async fn run(
         scrub_interval: config.scrub_interval(),
         metrics: DutyMetrics::register(&metrics),
     };
-    let api = Api::new(pool.clone(), PageTokens::new(key), descriptors);
+    // Who finds it ready finds its metrics too.
+    database.holds();
+    let api = Api::new(pool.clone(), page_tokens, descriptors, watches);
     let pools = [pool.clone(), ingest_pool.clone(), commands.clone()];
     let delivery = DeliveryMetrics::register(&metrics);
     let streams = CommandStreams::new(commands, delivery.clone(), Patience::default());
@@ -119,7 +129,7 @@ pub async fn run(
     let served = kit::grpc::serve(grpc, routes, readiness, grace, shutdown.clone()).await;
 
     shutdown.cancel();
-    for task in [watch, keep, count, hand_out, measure, duties] {
+    for task in [watch, keep, count, hand_out, measure, tail, duties] {
         if let Err(died) = task.await {
             tracing::error!(error = %died, "a background task ended");
         }
@@ -145,13 +155,26 @@ async fn migrate(url: &Secret) -> Result<(), DatabaseError> {
 }
 
 async fn page_token_key(pool: &Pool) -> Result<Vec<u8>, DatabaseError> {
-    let mut connection = pool.get().await.map_err(|error| match error {
+    let mut connection = first(pool).await?;
+    Ok(signing_key::get_or_create(&mut connection, "page-token").await?)
+}
+
+/// Places in the feed are told anew if the database is another one now.
+async fn adopt_feed(pool: &Pool) -> Result<(), DatabaseError> {
+    let mut connection = first(pool).await?;
+    if store::feed::adopt(&mut connection).await? {
+        tracing::warn!("the log comes from another database system: watches begin anew");
+    }
+    Ok(())
+}
+
+async fn first(pool: &Pool) -> Result<Pooled, DatabaseError> {
+    pool.get().await.map_err(|error| match error {
         PoolError::Backend(diesel_async::pooled_connection::PoolError::QueryError(error)) => {
             DatabaseError::Query(error)
         }
         other => DatabaseError::Connect(diesel::ConnectionError::BadConnection(other.to_string())),
-    })?;
-    Ok(signing_key::get_or_create(&mut connection, "page-token").await?)
+    })
 }
 
 /// Keeps the readiness true to the database, and pools free of connections that

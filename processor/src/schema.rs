@@ -146,6 +146,20 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    saved_search (uid) {
+        uid -> Uuid,
+        title -> Text,
+        filter -> Text,
+        order_by -> Text,
+        column_paths -> Array<Text>,
+        owner -> Text,
+        revision -> BigInt,
+        create_time -> Timestamptz,
+        update_time -> Timestamptz,
+    }
+}
+
 diesel::joinable!(asset -> node (node_uid));
 diesel::joinable!(asset_base -> node (node_uid));
 diesel::joinable!(asset_event -> node (node_uid));

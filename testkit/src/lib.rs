@@ -22,7 +22,7 @@ mod wait;
 
 pub use broker::{amqp_url, authority, broker_by_proxy, by_way_of, namespace};
 pub use database::{Database, connect};
-pub use net::{free_address, http_get, listener};
+pub use net::{free_address, http_get, http_send, listener};
 pub use proxy::Proxy;
 pub use seed::Seed;
 pub use service::Service;

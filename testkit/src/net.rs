@@ -38,7 +38,25 @@ pub async fn free_address() -> SocketAddr {
 /// # Errors
 /// No connection, no HTTP answer, or none within five seconds.
 pub async fn http_get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    http_send(address, "GET", path, "").await
+}
+
+/// A request by HTTP/1.1, with JSON unless `body` is empty; answers status and body.
+///
+/// # Errors
+/// No connection, no HTTP answer, or none within five seconds.
+pub async fn http_send(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> io::Result<(u16, String)> {
+    let content = match body.len() {
+        0 => String::new(),
+        length => format!("content-type: application/json\r\ncontent-length: {length}\r\n"),
+    };
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{content}\r\n{body}");
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(request.as_bytes()).await?;

@@ -3,6 +3,7 @@
 
 mod dead_letters;
 mod diff;
+mod manage;
 mod server;
 
 use std::{process::Stdio, time::Duration};
@@ -174,6 +175,68 @@ async fn packages_in_images_and_images_with_a_package() {
 }
 
 #[tokio::test]
+async fn related_assets_with_the_way_to_them() {
+    let url = serve(inventory()).await;
+    assert_eq!(
+        out(&url, &["related", "1", "--depth", "2"]).await,
+        "DISTANCE  PATH                      KIND       DISPLAY NAME  NAME      THROUGH\n\
+         1         RUNS_IN->                 CONTAINER  web           assets/1  [] [] 3\n\
+         2         RUNS_IN-> CREATED_FROM->  CONTAINER  web           assets/2  [] [] 3\n"
+    );
+    let csv = out(
+        &url,
+        &[
+            "related",
+            "assets/1",
+            "-o",
+            "csv",
+            "--type",
+            "runs_in",
+            "--kind",
+            "POD",
+            "--direction",
+            "incoming",
+        ],
+    )
+    .await;
+    let line = "1,RUNS_IN->,CONTAINER,web,assets/1,[4] [26] 2,web-1,assets/1";
+    assert_eq!(csv.split("\r\n").nth(1).unwrap(), line);
+    let json = out(&url, &["related", "1", "-o", "json", "--limit", "1"]).await;
+    let related: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(related["path"][0]["type"], "RELATION_TYPE_RUNS_IN");
+    let cut = run(&url, &["related", "1", "--depth", "5"]).await;
+    assert_eq!((cut.code, cut.out.lines().count()), (Some(0), 6));
+    assert_eq!(cut.err, "more is related than a walk finds; narrow it\n");
+    for wrong in [["--depth", "6"], ["--type", "LOVES"], ["--direction", "up"], ["--kind", "PODS"]] {
+        let wrong = run(&url, &[&["related", "1"][..], &wrong].concat()).await;
+        assert_eq!((wrong.code, wrong.err.lines().count()), (Some(64), 1), "{}", wrong.err);
+    }
+}
+
+#[tokio::test]
+async fn affected_packages_with_their_places() {
+    let url = serve(inventory()).await;
+    assert_eq!(
+        out(&url, &["affected", "openssl", "--below", "3.1"]).await,
+        "NODE DISPLAY NAME  PLACE      ASSET DISPLAY NAME  PACKAGE  COMPARED VERSION  VERSION ORDER  INCOMPARABLE\n\
+         web-1              NODE       shop/web/front      openssl  [,3.1,,] 0 []     APK\n\
+         web-1              CONTAINER  shop/web/front      openssl  [,3.1,,] 0 []     APK            yes\n"
+    );
+    let flags = ["--from", "1", "--through", "2", "--exact", "3", "--order", "debian", "--place", "image"];
+    let csv = out(&url, &[&["affected", "openssl", "-o", "csv"][..], &flags].concat()).await;
+    let line = "web-1,NODE,shop/web/front,openssl,\"[1,,2,3] 1 [3]\",APK,,nodes/1,assets/7,CONTAINER,sha256:ab,1.0,,";
+    assert_eq!(csv.split("\r\n").nth(1).unwrap(), line);
+    let refused = run(&url, &["affected", "openssl", "--below", "1 2"]).await;
+    assert_eq!(refused.code, Some(1));
+    let line = "error: below_version: `1 2` is no version (field below_version, request ";
+    assert!(refused.err.starts_with(line), "{}", refused.err);
+    for wrong in [["--order", "pacman"], ["--place", "cupboard"], ["--limit", "0"]] {
+        let wrong = run(&url, &[&["affected", "openssl"][..], &wrong].concat()).await;
+        assert_eq!((wrong.code, wrong.err.lines().count()), (Some(64), 1), "{}", wrong.err);
+    }
+}
+
+#[tokio::test]
 async fn what_fails_is_one_line_and_a_status() {
     let url = serve(inventory()).await;
     let refused = run(&url, &["assets", "kind="]).await;
@@ -273,16 +336,36 @@ async fn following_shows_each_event_once_in_order() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     next(&mut lines).await;
     assert_eq!(next(&mut lines).await, "events/20");
-    // One that is late and one that is new; what was left out at the
-    // beginning is not shown as new.
+    // In the order in which they are told; what was left out at the beginning is
+    // not shown as new, and each cut is gone on from.
     inventory.events.lock().unwrap().extend([event(22, BEGIN + 2), event(21, BEGIN)]);
-    assert_eq!(next(&mut lines).await, "events/21");
     assert_eq!(next(&mut lines).await, "events/22");
+    assert_eq!(next(&mut lines).await, "events/21");
     inventory.events.lock().unwrap().push(event(23, BEGIN + 3));
     assert_eq!(next(&mut lines).await, "events/23");
     child.kill().await.unwrap();
-    let expected = r#"(type=CHANGED) AND record_time>="2026-03-02T23:59:56Z""#;
-    assert!(inventory.filters.lock().unwrap().iter().any(|filter| filter == expected));
+    let watches = inventory.watches.lock().unwrap();
+    let expected = ["", "22", "23"].map(|token| ("type=CHANGED".to_owned(), token.to_owned()));
+    assert_eq!(watches[..3], expected);
+}
+
+#[tokio::test]
+async fn watching_shows_what_there_is_and_what_changes() {
+    let url = serve(inventory()).await;
+    let ended = run(&url, &["assets", "--watch"]).await;
+    assert_eq!(ended.code, Some(1));
+    let rows: Vec<Vec<&str>> =
+        ended.out.lines().map(|line| line.split_whitespace().take(3).collect()).collect();
+    let expected = [
+        ["TYPE", "NAME", "REVISION"],
+        ["ADDED", "assets/1", "2"],
+        ["ADDED", "assets/2", "2"],
+        ["LEFT", "assets/1", "3"],
+    ];
+    assert_eq!(rows, expected);
+    let told: Vec<&str> = ended.err.lines().collect();
+    assert!(told[0].contains("shutting down") && told[0].ends_with("(still trying)"), "{told:?}");
+    assert!(told[1].contains("the database was restored"), "{told:?}");
 }
 
 async fn next(lines: &mut Lines<BufReader<ChildStdout>>) -> String {

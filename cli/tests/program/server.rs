@@ -7,9 +7,11 @@ use std::{
 
 use contracts::v1::{asset_service_server::*, event_service_server::*, image_service_server::*};
 use contracts::v1::{
+    custom_field_service_server::CustomFieldServiceServer,
     dead_letter_service_server::DeadLetterServiceServer, integrity_service_server::*, node_service_server::*,
-    overview_service_server::*, *,
+    overview_service_server::*, saved_search_service_server::SavedSearchServiceServer, *,
 };
+use futures::{StreamExt, stream, stream::BoxStream};
 use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 
@@ -19,8 +21,8 @@ pub struct Inventory {
     pub assets: Arc<Vec<Asset>>,
     /// In the order of their recording.
     pub events: Arc<Mutex<Vec<Event>>>,
-    /// Filters of the lists of events that it was asked for.
-    pub filters: Arc<Mutex<Vec<String>>>,
+    /// Filters and tokens of the watches of events that it was asked for.
+    pub watches: Arc<Mutex<Vec<(String, String)>>>,
     pub letters: Arc<Mutex<Vec<DeadLetter>>>,
     /// What it was asked about letters, but for single ones.
     pub asked: Arc<Mutex<Vec<String>>>,
@@ -106,7 +108,13 @@ impl AssetService for Inventory {
             .map(|asset| as_of(request.read_time, asset))
             .collect();
         let (assets, next_page_token) = page(&listed, request.page_size, &request.page_token)?;
-        Ok(Response::new(ListAssetsResponse { assets, next_page_token }))
+        Ok(Response::new(ListAssetsResponse { assets, next_page_token, ..Default::default() }))
+    }
+    async fn summarize_assets(
+        &self,
+        _: Request<SummarizeAssetsRequest>,
+    ) -> Result<Response<SummarizeAssetsResponse>, Status> {
+        Err(Status::unimplemented("the tool does not ask for it"))
     }
     async fn list_asset_revisions(
         &self,
@@ -122,6 +130,76 @@ impl AssetService for Inventory {
         };
         let revisions = vec![revision(2), revision(1)];
         Ok(Response::new(ListAssetRevisionsResponse { revisions, next_page_token: String::new() }))
+    }
+
+    type WatchAssetsStream = BoxStream<'static, Result<WatchAssetsResponse, Status>>;
+
+    /// Its assets, then that one left, then a refusal.
+    async fn watch_assets(
+        &self,
+        request: Request<WatchAssetsRequest>,
+    ) -> Result<Response<Self::WatchAssetsStream>, Status> {
+        let added = self.assets.iter().map(|asset| AssetChange {
+            r#type: AssetChangeType::Added.into(),
+            name: asset.name.clone(),
+            revision: asset.revision,
+            asset: Some(asset.clone()),
+            leave_reason: 0,
+        });
+        let left = AssetChange {
+            r#type: AssetChangeType::Left.into(),
+            name: "assets/1".into(),
+            revision: 3,
+            asset: None,
+            leave_reason: AssetLeaveReason::Changed.into(),
+        };
+        let answer = |answer_type: WatchResponseType, changes| {
+            let token = "there".to_owned();
+            Ok(WatchAssetsResponse { r#type: answer_type.into(), changes, resume_token: token, lag: None })
+        };
+        let answers = match request.into_inner().resume_token.as_str() {
+            "" => vec![
+                answer(WatchResponseType::Snapshot, added.collect()),
+                answer(WatchResponseType::Synced, Vec::new()),
+                Err(Status::unavailable("shutting down")),
+            ],
+            "there" => vec![
+                answer(WatchResponseType::Changes, vec![left]),
+                Err(Status::failed_precondition("the database was restored")),
+            ],
+            other => panic!("{other}"),
+        };
+        Ok(Response::new(stream::iter(answers).boxed()))
+    }
+
+    /// One asset a step of depth; names what else was asked for in the first step.
+    async fn list_related_assets(
+        &self,
+        request: Request<ListRelatedAssetsRequest>,
+    ) -> Result<Response<ListRelatedAssetsResponse>, Status> {
+        let request = request.into_inner();
+        let asked = format!("{:?} {:?} {}", request.types, request.kinds, request.direction);
+        let step = |number: i32| RelationStep {
+            r#type: if number == 1 { RelationType::RunsIn } else { RelationType::CreatedFrom }.into(),
+            direction: RelationDirection::Outgoing.into(),
+            asset: format!("assets/{number}"),
+            through: if number == 1 { asked.clone() } else { String::new() },
+        };
+        let related = |distance: i32| RelatedAsset {
+            asset: Some(Asset { kind: AssetKind::Container.into(), ..asset(distance.unsigned_abs(), "web") }),
+            distance,
+            path: (1..=distance).map(step).collect(),
+        };
+        let all: Vec<_> = (1..=request.depth.max(1)).map(related).collect();
+        let truncated = request.depth == 5;
+        let (related_assets, next_page_token) = page(&all, request.page_size, &request.page_token)?;
+        let total_size = i32::try_from(all.len()).unwrap();
+        Ok(Response::new(ListRelatedAssetsResponse {
+            related_assets,
+            next_page_token,
+            total_size,
+            truncated,
+        }))
     }
     async fn create_asset(&self, _: Request<CreateAssetRequest>) -> Result<Response<Asset>, Status> {
         Err(Status::permission_denied("the tool must only read"))
@@ -148,6 +226,27 @@ impl AssetService for Inventory {
     async fn revert_asset(&self, _: Request<RevertAssetRequest>) -> Result<Response<Asset>, Status> {
         Err(Status::permission_denied("the tool must only read"))
     }
+
+    async fn undelete_asset(
+        &self,
+        request: Request<UndeleteAssetRequest>,
+    ) -> Result<Response<Asset>, Status> {
+        let request = request.into_inner();
+        assert!(!request.request_id.is_empty());
+        Ok(Response::new(Asset { name: request.name, ..Asset::default() }))
+    }
+    async fn batch_get_assets(
+        &self,
+        _: Request<BatchGetAssetsRequest>,
+    ) -> Result<Response<BatchGetAssetsResponse>, Status> {
+        Err(Status::permission_denied("the tool does not ask for it"))
+    }
+    async fn batch_update_assets(
+        &self,
+        request: Request<BatchUpdateAssetsRequest>,
+    ) -> Result<Response<BatchUpdateAssetsResponse>, Status> {
+        Ok(Response::new(crate::manage::batch(self, request.into_inner())))
+    }
 }
 
 #[tonic::async_trait]
@@ -157,11 +256,48 @@ impl EventService for Inventory {
         request: Request<ListEventsRequest>,
     ) -> Result<Response<ListEventsResponse>, Status> {
         let request = request.into_inner();
-        self.filters.lock().unwrap().push(request.filter);
         let mut listed = self.events.lock().unwrap().clone();
         listed.sort_by_key(|event| std::cmp::Reverse(event.record_time.unwrap().seconds));
         let (events, next_page_token) = page(&listed, request.page_size, &request.page_token)?;
         Ok(Response::new(ListEventsResponse { events, next_page_token }))
+    }
+
+    type WatchEventsStream = BoxStream<'static, Result<WatchEventsResponse, Status>>;
+
+    /// A token is the number of events before it. Ends after each event.
+    async fn watch_events(
+        &self,
+        request: Request<WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        assert!(!request.metadata().contains_key("grpc-timeout"));
+        let request = request.into_inner();
+        let now = self.events.lock().unwrap().len();
+        let place = if request.resume_token.is_empty() { now } else { request.resume_token.parse().unwrap() };
+        self.watches.lock().unwrap().push((request.filter, request.resume_token));
+        let synced = WatchEventsResponse {
+            r#type: WatchResponseType::Synced.into(),
+            resume_token: place.to_string(),
+            ..Default::default()
+        };
+        let events = self.events.clone();
+        let next = async move {
+            let mut looks = tokio::time::interval(std::time::Duration::from_millis(20));
+            let event = loop {
+                looks.tick().await;
+                if let Some(event) = events.lock().unwrap().get(place) {
+                    break event.clone();
+                }
+            };
+            Ok(WatchEventsResponse {
+                r#type: WatchResponseType::Changes.into(),
+                events: vec![event],
+                resume_token: (place + 1).to_string(),
+                lag: None,
+            })
+        };
+        let end = async { Err(Status::unavailable("shutting down")) };
+        let answers = stream::once(async { Ok(synced) }).chain(stream::once(next)).chain(stream::once(end));
+        Ok(Response::new(answers.boxed()))
     }
 }
 
@@ -200,6 +336,50 @@ impl ImageService for Inventory {
             active_nodes: 4,
         };
         Ok(Response::new(SearchImagePackagesResponse { image_packages: vec![found], ..Default::default() }))
+    }
+    /// One on a node and one in a container, with what was asked for as versions.
+    async fn search_affected_packages(
+        &self,
+        request: Request<SearchAffectedPackagesRequest>,
+    ) -> Result<Response<SearchAffectedPackagesResponse>, Status> {
+        let request = request.into_inner();
+        if request.below_version == "1 2" {
+            return Err(kit::status::invalid_field(
+                "below_version",
+                "INVALID_VERSION",
+                "`1 2` is no version",
+            ));
+        }
+        let asked = format!(
+            "[{},{},{},{}] {} {:?}",
+            request.from_version,
+            request.below_version,
+            request.through_version,
+            request.exact_version,
+            request.version_order,
+            request.places
+        );
+        let row = |place: PackagePlace, incomparable| AffectedPackage {
+            node: "nodes/1".into(),
+            node_display_name: "web-1".into(),
+            place: place.into(),
+            asset: "assets/7".into(),
+            kind: AssetKind::Container.into(),
+            asset_display_name: "shop/web/front".into(),
+            image_digest: "sha256:ab".into(),
+            package: Some(PackageDetails { package: request.package.clone(), ..package(1) }),
+            compared_version: asked.clone(),
+            version_order: VersionOrder::Apk.into(),
+            incomparable,
+        };
+        let affected_packages = vec![row(PackagePlace::Node, false), row(PackagePlace::Container, true)];
+        let version_orders = vec![VersionOrder::Apk.into()];
+        let next_page_token = String::new();
+        Ok(Response::new(SearchAffectedPackagesResponse {
+            affected_packages,
+            next_page_token,
+            version_orders,
+        }))
     }
 }
 
@@ -320,6 +500,8 @@ pub async fn serve(inventory: Inventory) -> String {
         .add_service(IntegrityServiceServer::new(inventory.clone()))
         .add_service(NodeServiceServer::new(inventory.clone()))
         .add_service(DeadLetterServiceServer::new(inventory.clone()))
+        .add_service(SavedSearchServiceServer::new(inventory.clone()))
+        .add_service(CustomFieldServiceServer::new(inventory.clone()))
         .add_service(OverviewServiceServer::new(inventory))
         .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
     tokio::spawn(server);

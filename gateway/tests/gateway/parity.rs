@@ -49,6 +49,16 @@ fn questions() -> Vec<Question> {
         ),
         ask(
             "GET",
+            "/v1/assets/a/relatedAssets?direction=RELATION_DIRECTION_INCOMING&types=RELATION_TYPE_RUNS_IN\
+             &types=RELATION_TYPE_BELONGS_TO&kinds=ASSET_KIND_POD&depth=5",
+            "AssetService/ListRelatedAssets",
+            json!({
+                "parent": "assets/a", "direction": "RELATION_DIRECTION_INCOMING", "depth": 5,
+                "types": ["RELATION_TYPE_RUNS_IN", "RELATION_TYPE_BELONGS_TO"], "kinds": ["ASSET_KIND_POD"],
+            }),
+        ),
+        ask(
+            "GET",
             "/v1/assets/a?readTime=2026-03-03T00:00:00.000001Z",
             "AssetService/GetAsset",
             json!({"name": "assets/a", "readTime": "2026-03-03T00:00:00.000001Z"}),
@@ -83,6 +93,37 @@ fn questions() -> Vec<Question> {
             )
         },
         ask("POST", "/v1/assets", "AssetService/CreateAsset", json!({})),
+        Question {
+            body: Some(r#"{"etag": "e"}"#),
+            ..ask(
+                "POST",
+                "/v1/assets/a:undelete",
+                "AssetService/UndeleteAsset",
+                json!({"name": "assets/a", "etag": "e"}),
+            )
+        },
+        ask(
+            "GET",
+            "/v1/assets:batchGet?names=assets/b&names=assets/a",
+            "AssetService/BatchGetAssets",
+            json!({"names": ["assets/b", "assets/a"]}),
+        ),
+        Question {
+            body: Some(
+                r#"{"names": ["assets/a", "assets/b"], "updateMask": "managed.labels.env,managed.customFields.cost",
+                    "patch": {"managed": {"customFields": {"cost": "1"}}}}"#,
+            ),
+            ..ask(
+                "POST",
+                "/v1/assets:batchUpdate",
+                "AssetService/BatchUpdateAssets",
+                json!({
+                    "names": ["assets/a", "assets/b"],
+                    "updateMask": "managed.labels.env,managed.customFields.cost",
+                    "patch": {"managed": {"customFields": {"cost": "1"}}},
+                }),
+            )
+        },
         Question {
             body: Some(r#"{"managed": {"owner": "", "notes": "n"}, "name": "assets/other", "etag": "e"}"#),
             ..ask(

@@ -295,6 +295,12 @@ async fn a_stream_is_a_line_for_each_answer_and_one_for_its_failure() {
     );
     assert_eq!(detail(&all[2], "RequestInfo").unwrap()["requestId"], answer.header("x-request-id"));
 
+    // Also where to go on.
+    let answer = system.rest("GET", "/v1/assets:watch?filter=a-token", None).await;
+    let all = lines(&answer);
+    assert_eq!(all[0]["resumeToken"], "a-token");
+    assert_eq!(detail(&all[1], "ErrorInfo").unwrap()["metadata"]["resume_token"], "a-token");
+
     // What fails at once has the status of HTTP, as ever.
     let answer = system.rest("GET", "/v1/collector/stats:watch?interval=-1s", None).await;
     assert_eq!(answer.status.as_u16(), 400);

@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use contracts::v1::{
+    ListRelatedAssetsRequest, ListRelatedAssetsResponse, RelatedAsset, RelationStep,
     asset_service_server::{AssetService, AssetServiceServer},
     collector_service_server::{CollectorService, CollectorServiceServer},
     event_service_server::{EventService, EventServiceServer},
@@ -110,9 +111,22 @@ impl AssetService for Processor {
         Ok(Response::new(answer))
     }
 
+    /// One group, of the fields that are asked for.
+    async fn summarize_assets(
+        &self,
+        request: Request<SummarizeAssetsRequest>,
+    ) -> Result<Response<SummarizeAssetsResponse>, Status> {
+        let group = AssetGroup { values: request.into_inner().group_by, count: 1 };
+        Ok(Response::new(SummarizeAssetsResponse {
+            groups: vec![group],
+            total_count: 1,
+            ..Default::default()
+        }))
+    }
+
     /// Gives the asset back, with the mask in its natural key.
     async fn update_asset(&self, request: Request<UpdateAssetRequest>) -> Result<Response<Asset>, Status> {
-        let UpdateAssetRequest { asset, update_mask } = request.into_inner();
+        let UpdateAssetRequest { asset, update_mask, .. } = request.into_inner();
         let mut paths = update_mask.map(|FieldMask { paths }| paths).unwrap_or_default();
         paths.sort();
         Ok(Response::new(Asset { natural_key: paths.join(","), ..asset.unwrap_or_default() }))
@@ -121,6 +135,25 @@ impl AssetService for Processor {
     async fn delete_asset(&self, request: Request<DeleteAssetRequest>) -> Result<Response<Asset>, Status> {
         let request = request.into_inner();
         Ok(Response::new(Asset { name: request.name, etag: request.etag, ..Asset::default() }))
+    }
+
+    type WatchAssetsStream =
+        futures::stream::Iter<std::array::IntoIter<Result<WatchAssetsResponse, Status>, 2>>;
+
+    /// Gives the filter back as a token, and ends as slow clients are ended.
+    async fn watch_assets(
+        &self,
+        request: Request<WatchAssetsRequest>,
+    ) -> Result<Response<Self::WatchAssetsStream>, Status> {
+        let resume_token = request.into_inner().filter;
+        let end = kit::status::error(
+            Code::ResourceExhausted,
+            "SLOW_CLIENT",
+            "the client takes nothing",
+            &[("resume_token", &resume_token)],
+        );
+        let answer = WatchAssetsResponse { resume_token, ..Default::default() };
+        Ok(Response::new(futures::stream::iter([Ok(answer), Err(end)])))
     }
 
     async fn diff_asset(&self, _: Request<DiffAssetRequest>) -> Result<Response<DiffAssetResponse>, Status> {
@@ -155,6 +188,38 @@ impl AssetService for Processor {
         Ok(Response::new(asset(&request.into_inner().name)))
     }
 
+    async fn undelete_asset(
+        &self,
+        request: Request<UndeleteAssetRequest>,
+    ) -> Result<Response<Asset>, Status> {
+        let request = request.into_inner();
+        Ok(Response::new(Asset { name: request.name, etag: request.etag, ..Asset::default() }))
+    }
+
+    async fn batch_get_assets(
+        &self,
+        request: Request<BatchGetAssetsRequest>,
+    ) -> Result<Response<BatchGetAssetsResponse>, Status> {
+        let assets = request.into_inner().names.iter().map(|name| asset(name)).collect();
+        Ok(Response::new(BatchGetAssetsResponse { assets }))
+    }
+
+    /// Counts what it was given, and gives the patch back with the mask.
+    async fn batch_update_assets(
+        &self,
+        request: Request<BatchUpdateAssetsRequest>,
+    ) -> Result<Response<BatchUpdateAssetsResponse>, Status> {
+        let request = request.into_inner();
+        let after = request.patch.and_then(|patch| patch.managed);
+        let changed_fields = request.update_mask.unwrap_or_default().paths;
+        let change = EditedAsset { after, changed_fields, ..EditedAsset::default() };
+        Ok(Response::new(BatchUpdateAssetsResponse {
+            matched_count: i32::try_from(request.names.len() + request.edits.len()).unwrap(),
+            sample: vec![change],
+            ..BatchUpdateAssetsResponse::default()
+        }))
+    }
+
     async fn list_asset_revisions(
         &self,
         request: Request<ListAssetRevisionsRequest>,
@@ -162,6 +227,25 @@ impl AssetService for Processor {
         let name = format!("{}/revisions/1", request.into_inner().parent);
         let revision = AssetRevision { name, revision: 1, ..AssetRevision::default() };
         Ok(Response::new(ListAssetRevisionsResponse { revisions: vec![revision], ..Default::default() }))
+    }
+
+    /// One asset whose path tells the relations, and whose natural key the rest.
+    async fn list_related_assets(
+        &self,
+        request: Request<ListRelatedAssetsRequest>,
+    ) -> Result<Response<ListRelatedAssetsResponse>, Status> {
+        let request = request.into_inner();
+        let step = |number: &i32| RelationStep {
+            r#type: *number,
+            direction: request.direction,
+            ..RelationStep::default()
+        };
+        let related = RelatedAsset {
+            path: request.types.iter().map(step).collect(),
+            asset: Some(Asset { natural_key: format!("{:?}", request.kinds), ..asset(&request.parent) }),
+            distance: request.depth,
+        };
+        Ok(Response::new(ListRelatedAssetsResponse { related_assets: vec![related], ..Default::default() }))
     }
 }
 
@@ -198,6 +282,15 @@ impl NodeService for Processor {
 
 #[tonic::async_trait]
 impl EventService for Processor {
+    type WatchEventsStream = futures::stream::Empty<Result<WatchEventsResponse, Status>>;
+
+    async fn watch_events(
+        &self,
+        _: Request<WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        Ok(Response::new(futures::stream::empty()))
+    }
+
     async fn list_events(
         &self,
         request: Request<ListEventsRequest>,

@@ -1,10 +1,7 @@
-//! AssetService: reading. Writing is in `edit`.
+//! AssetService: reading. Writing is in `edit` and `batch`.
 
 use contracts::v1::{
-    Asset, CreateAssetRequest, DeleteAssetRequest, DiffAssetRequest, DiffAssetResponse, DiffAssetsRequest,
-    GetAssetRequest, ListAssetRevisionsRequest, ListAssetRevisionsResponse, ListAssetsRequest,
-    ListAssetsResponse, RevertAssetRequest, SummarizeAssetsRequest, SummarizeAssetsResponse,
-    UpdateAssetRequest, asset_service_server::AssetService,
+    Asset, BatchGetAssetsRequest, BatchGetAssetsResponse, BatchUpdateAssetsRequest, BatchUpdateAssetsResponse, CreateAssetRequest, DeleteAssetRequest, DiffAssetRequest, DiffAssetResponse, DiffAssetsRequest, GetAssetRequest, ListAssetRevisionsRequest, ListAssetRevisionsResponse, ListAssetsRequest, ListAssetsResponse, ListRelatedAssetsRequest, ListRelatedAssetsResponse, RevertAssetRequest, SummarizeAssetsRequest, SummarizeAssetsResponse, UndeleteAssetRequest, UpdateAssetRequest, WatchAssetsRequest, asset_service_server::AssetService,
 };
 use kit::{identity::Collection, status::not_found};
 use tonic::{Request, Response, Status};
@@ -75,6 +72,27 @@ impl AssetService for Api {
         self.delete(request).await.map(Response::new)
     }
 
+    async fn undelete_asset(
+        &self,
+        request: Request<UndeleteAssetRequest>,
+    ) -> Result<Response<Asset>, Status> {
+        self.undelete(request).await.map(Response::new)
+    }
+
+    async fn batch_get_assets(
+        &self,
+        request: Request<BatchGetAssetsRequest>,
+    ) -> Result<Response<BatchGetAssetsResponse>, Status> {
+        self.batch_get(request).await.map(Response::new)
+    }
+
+    async fn batch_update_assets(
+        &self,
+        request: Request<BatchUpdateAssetsRequest>,
+    ) -> Result<Response<BatchUpdateAssetsResponse>, Status> {
+        self.batch_update(request).await.map(Response::new)
+    }
+
     async fn list_asset_revisions(
         &self,
         request: Request<ListAssetRevisionsRequest>,
@@ -106,6 +124,15 @@ impl AssetService for Api {
         Ok(Response::new(ListAssetRevisionsResponse { revisions, next_page_token }))
     }
 
+    type WatchAssetsStream = super::watch::AssetAnswers;
+
+    async fn watch_assets(
+        &self,
+        request: Request<WatchAssetsRequest>,
+    ) -> Result<Response<Self::WatchAssetsStream>, Status> {
+        self.watch_assets_from(request).await.map(Response::new)
+    }
+
     async fn diff_asset(
         &self,
         request: Request<DiffAssetRequest>,
@@ -124,5 +151,12 @@ impl AssetService for Api {
 
     async fn revert_asset(&self, request: Request<RevertAssetRequest>) -> Result<Response<Asset>, Status> {
         self.revert(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_related_assets(
+        &self,
+        request: Request<ListRelatedAssetsRequest>,
+    ) -> Result<Response<ListRelatedAssetsResponse>, Status> {
+        self.related(request).await.map(Response::new)
     }
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use deadpool::managed::{PoolError, TimeoutType};
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use diesel_async::pooled_connection::PoolError as Inner;
-use kit::status::{error, invalid_field, retry_later};
+use kit::status::{error, invalid_field, precondition_with, retry_later};
 use tonic::{Code, Status};
 
 use crate::{
     delivery::streams::OpenError,
-    domain::{filter::FilterError, managed::FieldError, page_token::TokenError},
+    domain::{field::FieldError, filter::FilterError, lifecycle, managed::Refused, page_token::TokenError},
     ingest::IngestError,
 };
 
@@ -42,6 +42,7 @@ pub fn query(cause: &QueryError) -> Status {
             || matches!(kind, DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::ReadOnlyTransaction);
         if unreachable
             || message.contains("the database system is")
+            || message.contains("recovery is in progress")
             || message.contains("terminating connection")
         {
             tracing::error!(error = %cause, "the database went away");
@@ -113,4 +114,27 @@ pub fn token(cause: TokenError) -> Status {
 /// A field breaks its rule.
 pub fn field(cause: &FieldError) -> Status {
     invalid_field(&cause.field, "INVALID_FIELD", cause.problem.clone())
+}
+
+/// An edit of an asset is refused by the rules.
+pub fn edit(cause: &Refused, asset: &str) -> Status {
+    match cause {
+        Refused::Field(cause) => field(cause),
+        Refused::Transition(cause) => {
+            let allowed = lifecycle::names(lifecycle::allowed(cause.from));
+            let metadata = [
+                ("field", "managed.lifecycle"),
+                ("from", lifecycle::name(cause.from)),
+                ("to", lifecycle::name(cause.to)),
+                ("allowed", &allowed),
+            ];
+            precondition_with("ILLEGAL_TRANSITION", asset, cause.to_string(), &metadata)
+        }
+    }
+}
+
+/// The etag of a write is not the current one.
+pub fn stale(field: &str, current: &str) -> Status {
+    let text = format!("{field}: someone edited it in between; read it again (its etag is now {current})");
+    error(Code::Aborted, "ETAG_MISMATCH", text, &[("field", field), ("current", current)])
 }

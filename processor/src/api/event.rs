@@ -1,6 +1,8 @@
 //! EventService.
 
-use contracts::v1::{ListEventsRequest, ListEventsResponse, event_service_server::EventService};
+use contracts::v1::{
+    ListEventsRequest, ListEventsResponse, WatchEventsRequest, event_service_server::EventService,
+};
 use kit::identity::Collection;
 use tonic::{Request, Response, Status};
 
@@ -8,7 +10,7 @@ use super::{Api, convert, errors, request, task::in_task};
 use crate::{domain::filter::Schema, store::event};
 
 impl Api {
-    fn event_schema(&self) -> Schema {
+    pub(super) fn event_schema(&self) -> Schema {
         Schema {
             message: self.descriptors.message("Event").expect("the contracts have Event"),
             names: &[
@@ -53,5 +55,14 @@ impl EventService for Api {
         };
         let events = rows.into_iter().map(convert::event).collect();
         Ok(Response::new(ListEventsResponse { events, next_page_token }))
+    }
+
+    type WatchEventsStream = super::watch::EventAnswers;
+
+    async fn watch_events(
+        &self,
+        request: Request<WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        self.watch_events_from(request).await.map(Response::new)
     }
 }

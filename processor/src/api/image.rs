@@ -2,7 +2,8 @@
 
 use contracts::v1::{
     AssetKind, ImagePackage, ListImagePackagesRequest, ListImagePackagesResponse, PackageDetails,
-    SearchImagePackagesRequest, SearchImagePackagesResponse, image_service_server::ImageService,
+    SearchAffectedPackagesRequest, SearchAffectedPackagesResponse, SearchImagePackagesRequest,
+    SearchImagePackagesResponse, image_service_server::ImageService,
 };
 use kit::{
     identity::Collection,
@@ -19,7 +20,7 @@ use crate::{
     },
 };
 
-fn details(row: PackageRow) -> PackageDetails {
+pub(super) fn details(row: PackageRow) -> PackageDetails {
     PackageDetails {
         package: row.package,
         version: row.version,
@@ -168,5 +169,12 @@ impl ImageService for Api {
         };
         let image_packages = rows.into_iter().map(found).collect();
         Ok(Response::new(SearchImagePackagesResponse { image_packages, next_page_token }))
+    }
+
+    async fn search_affected_packages(
+        &self,
+        request: Request<SearchAffectedPackagesRequest>,
+    ) -> Result<Response<SearchAffectedPackagesResponse>, Status> {
+        self.affected(request).await.map(Response::new)
     }
 }

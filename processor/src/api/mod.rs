@@ -1,7 +1,10 @@
 //! The gRPC services: validate → act → reply.
 
+mod affected;
 mod asset;
+mod batch;
 mod convert;
+mod custom_field;
 mod dead_letter;
 mod diff;
 mod edit;
@@ -17,19 +20,24 @@ mod node;
 mod node_act;
 mod overview;
 mod past;
+mod related;
 mod request;
 mod revert;
+mod saved_search;
 mod search;
 mod summary;
 mod task;
+mod watch;
+mod write;
 
 use std::sync::Arc;
 
 use contracts::v1::{
-    asset_service_server::AssetServiceServer, dead_letter_service_server::DeadLetterServiceServer,
-    event_service_server::EventServiceServer, image_service_server::ImageServiceServer,
-    ingest_service_server::IngestServiceServer, integrity_service_server::IntegrityServiceServer,
-    node_service_server::NodeServiceServer, overview_service_server::OverviewServiceServer,
+    asset_service_server::AssetServiceServer, custom_field_service_server::CustomFieldServiceServer,
+    dead_letter_service_server::DeadLetterServiceServer, event_service_server::EventServiceServer,
+    image_service_server::ImageServiceServer, ingest_service_server::IngestServiceServer,
+    integrity_service_server::IntegrityServiceServer, node_service_server::NodeServiceServer,
+    overview_service_server::OverviewServiceServer, saved_search_service_server::SavedSearchServiceServer,
 };
 use kit::{
     grpc::{MAX_MESSAGE_BYTES, Routes},
@@ -45,6 +53,7 @@ use crate::{
     store::pool::{Pool, Pooled},
 };
 pub use overview::OverviewApi;
+pub use watch::Watches;
 
 /// Largest answer, in bytes; a page that is larger is refused.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
@@ -55,15 +64,16 @@ pub struct Api {
     pool: Pool,
     tokens: PageTokens,
     descriptors: Arc<Descriptors>,
+    watches: Watches,
     diffs: Arc<Semaphore>,
     summaries: summary::Summaries,
 }
 
 impl Api {
     /// Takes what every service needs.
-    pub fn new(pool: Pool, tokens: PageTokens, descriptors: Arc<Descriptors>) -> Self {
+    pub fn new(pool: Pool, tokens: PageTokens, descriptors: Arc<Descriptors>, watches: Watches) -> Self {
         let diffs = Arc::new(Semaphore::new(fleet_diff::AT_ONCE));
-        Self { pool, tokens, descriptors, diffs, summaries: summary::Summaries::default() }
+        Self { pool, tokens, descriptors, watches, diffs, summaries: summary::Summaries::default() }
     }
 
     async fn connection(&self) -> Result<Pooled, Status> {
@@ -91,6 +101,8 @@ pub fn routes(
     let assets = AssetServiceServer::new(api.clone());
     let nodes = NodeServiceServer::new(api.clone());
     let images = ImageServiceServer::new(api.clone());
+    let custom_fields = CustomFieldServiceServer::new(api.clone());
+    let searches = SavedSearchServiceServer::new(api.clone());
     let events = EventServiceServer::new(api);
     Routes::new(
         assets.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES),
@@ -103,6 +115,14 @@ pub fn routes(
     )
     .add_service(
         images.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES),
+    )
+    .add_service(
+        custom_fields
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_ANSWER_BYTES),
+    )
+    .add_service(
+        searches.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES),
     )
     .add_service(
         DeadLetterServiceServer::new(letters)

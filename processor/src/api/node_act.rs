@@ -15,12 +15,12 @@ use tonic::{Request, Status};
 use super::{
     Api,
     convert::timestamp,
-    edit::ANONYMOUS,
     errors,
     health::health,
     node::{missing, read},
     request,
     task::in_task,
+    write::ANONYMOUS,
 };
 use crate::{
     delivery::{

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::errors;
 use crate::{
     domain::{
+        field::shown,
         filter::{self, Schema},
         page_token::TokenError,
     },
@@ -64,4 +65,10 @@ pub fn time_and_id(before: Option<Vec<String>>) -> Result<Option<(DateTime<Utc>,
         (Some(time), Some(id)) => Ok(Some((time, id))),
         _ => Err(errors::token(TokenError::Foreign)),
     }
+}
+
+/// A path of a mask that cannot be written.
+pub fn unknown_path(path: &str, known: &[&str]) -> Status {
+    let problem = format!("`{}` cannot be edited; editable are {}", shown(path), known.join(", "));
+    invalid_field("update_mask", "INVALID_FIELD", problem)
 }

@@ -1,23 +1,24 @@
 //! Giving an asset the managed fields of an earlier revision again.
 
-use contracts::v1::{Asset, AssetKind, EventType, RevertAssetRequest};
-use diesel_async::{AsyncConnection, AsyncPgConnection};
+use contracts::v1::{Asset, AssetKind, EventType, ManagedFields, RevertAssetRequest};
+use diesel_async::AsyncPgConnection;
+use futures::FutureExt as _;
 use kit::{
     identity::Collection,
     status::{invalid_field, not_found},
 };
-use prost::Message;
 use tonic::Status;
 use uuid::Uuid;
 
 use super::{
     Api, convert,
-    edit::{EditError, lock, refuse_deleted},
+    custom_field::definitions_in_txn,
+    edit::{before, kind, locked, read, refuse_deleted},
     errors, request,
-    task::in_task,
+    write::WriteError,
 };
 use crate::{
-    domain::managed::{self, Editable},
+    domain::managed::{self, Editable, Rules},
     store::event,
 };
 
@@ -37,16 +38,16 @@ pub(super) fn check_revision(field: &str, revision: i64) -> Result<(), Status> {
 
 impl Api {
     pub(super) async fn revert(&self, request: RevertAssetRequest) -> Result<Asset, Status> {
+        let call = self.call("RevertAssetRequest", &request, &request.request_id, request.validate_only)?;
         let uid = request::name("name", &request.name, Collection::Assets)?;
         check_revision("revision", request.revision)?;
         let api = self.clone();
-        in_task(async move {
-            let mut connection = api.connection().await?;
-            let reverted = connection.transaction(async |connection| {
+        self.write(call, move |connection| {
+            async move {
                 api.apply_revert(connection, uid, &request).await?;
-                api.read(connection, uid).await
-            });
-            reverted.await
+                read(connection, uid).await
+            }
+            .boxed()
         })
         .await
     }
@@ -56,29 +57,33 @@ impl Api {
         connection: &mut AsyncPgConnection,
         uid: Uuid,
         request: &RevertAssetRequest,
-    ) -> Result<(), EditError> {
-        let mut row = lock(connection, uid, &request.etag, "etag").await?;
+    ) -> Result<(), WriteError> {
+        let row = locked(connection, uid, &request.etag, "etag").await?;
         refuse_deleted(&row)?;
         let (then, _, _, managed) = event::revision(connection, uid, request.revision)
             .await?
             .ok_or_else(|| missing_revision(uid, request.revision))?;
-        let before = Editable {
-            display_name: row.display_name.clone(),
-            managed: convert::managed(row.managed.as_deref()).unwrap_or_default(),
-        };
-        let created_by_person = row.kind == AssetKind::Custom as i16;
+        let before = before(&row);
+        let created_by_person = kind(&row) == AssetKind::Custom;
         let after = Editable {
             display_name: if created_by_person { then.display_name } else { row.display_name.clone() },
             managed: convert::managed(managed.as_deref()).unwrap_or_default(),
         };
-        // What was allowed then may not be any more.
-        managed::check(&after, created_by_person).map_err(|error| EditError::from(errors::field(&error)))?;
+        // What was allowed then may not be any more, but for the lifecycle: a revert
+        // undoes a mistake.
+        let lifecycle = after.managed.lifecycle;
+        let held_against = Editable {
+            managed: ManagedFields { lifecycle, ..before.managed.clone() },
+            display_name: before.display_name.clone(),
+        };
+        let definitions = definitions_in_txn(connection).await?;
+        let rules = Rules { kind: kind(&row), definitions: &definitions };
+        managed::check(Some(&held_against), &after, rules)
+            .map_err(|refused| errors::edit(&refused, &request.name))?;
         let changed = managed::changed(&before, &after);
         if changed.is_empty() {
             return Ok(());
         }
-        row.display_name = after.display_name;
-        row.managed = Some(after.managed.encode_to_vec());
-        self.save(connection, &mut row, EventType::Edited, &changed).await
+        self.record(connection, row, &after, EventType::Edited, changed).await
     }
 }

@@ -6,21 +6,26 @@ use contracts::{
     v1::AssetDetails,
 };
 use kit::json::{Object, Style};
-use prost::Message;
+use prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::Value;
 
-/// `{"details": …}` of encoded AssetDetails, as text; `{}` without any. By fields
-/// known at compile time: this runs for each event.
-pub fn searchable_details(encoded: Option<&[u8]>) -> String {
+/// `{"details": …}`, as text; `{}` without any. By fields known at compile time:
+/// this runs for each event.
+pub fn searchable_details(details: Option<&AssetDetails>) -> String {
     let mut text = String::new();
     let mut object = Object::begin(&mut text, Style::Searchable);
-    // What cannot be decoded was checked before it was stored.
-    if let Some(details) = encoded.and_then(|encoded| AssetDetails::decode(encoded).ok()) {
-        object.message(Name { json: "details", proto: "details" }, &details);
+    if let Some(details) = details {
+        object.message(Name { json: "details", proto: "details" }, details);
     }
     object.end();
     text
+}
+
+/// [`searchable_details`] of encoded ones. What cannot be decoded has none; it was
+/// checked before it was stored.
+pub fn searchable_encoded(encoded: Option<&[u8]>) -> String {
+    searchable_details(encoded.and_then(|encoded| AssetDetails::decode(encoded).ok()).as_ref())
 }
 
 /// Searchable form of an encoded message. What cannot be decoded has none; it
@@ -42,6 +47,7 @@ mod tests {
         AssetKind, CertificateDetails, DiskDetails, KernelModuleDetails, Lifecycle, ManagedFields, Partition,
         PciDeviceDetails, Relation, RelationType, asset_details::Details,
     };
+    use prost::Message;
     use prost_types::Timestamp;
     use serde_json::json;
 
@@ -88,9 +94,10 @@ mod tests {
                 kind: AssetKind::NumaNode.into(),
                 natural_key: "0".to_owned(),
             };
-            let encoded = AssetDetails { details: Some(details), relations: vec![relation] }.encode_to_vec();
-            let written: Value = serde_json::from_str(&searchable_details(Some(&encoded))).unwrap();
-            assert_eq!(written, json!({ "details": searchable(descriptors.details(), &encoded) }));
+            let details = AssetDetails { details: Some(details), relations: vec![relation] };
+            let written: Value = serde_json::from_str(&searchable_details(Some(&details))).unwrap();
+            let expected = searchable(descriptors.details(), &details.encode_to_vec());
+            assert_eq!(written, json!({ "details": expected }));
         }
         assert_eq!(searchable_details(None), "{}");
     }

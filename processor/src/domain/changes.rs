@@ -1,8 +1,6 @@
 //! Which observed fields differ, told from the encoded details without
 //! decoding them into messages: this runs for every change.
 
-use std::collections::BTreeMap;
-
 use prost_reflect::{DescriptorPool, Kind, MessageDescriptor};
 
 /// The descriptors of the details, for the names of fields.
@@ -49,18 +47,17 @@ pub fn changed_fields(descriptors: &Descriptors, before: Option<&[u8]>, after: &
         let name = field.name();
         let Kind::Message(message) = field.kind() else { continue };
         if field.is_list() {
-            if old.get(&number) != new.get(&number) {
+            if differ(&old, &new, number) {
                 paths.push(format!("details.{name}"));
             }
             continue;
         }
-        let (old, new) = (inner(&old, number), inner(&new, number));
-        let (Some(old), Some(new)) = (fields(old), fields(new)) else {
+        let (Some(old), Some(new)) = (fields(inner(&old, number)), fields(inner(&new, number))) else {
             paths.push(format!("details.{name}"));
             continue;
         };
         for number in keys(&old, &new) {
-            if old.get(&number) == new.get(&number) {
+            if !differ(&old, &new, number) {
                 continue;
             }
             paths.push(match message.get_field(number) {
@@ -74,24 +71,36 @@ pub fn changed_fields(descriptors: &Descriptors, before: Option<&[u8]>, after: &
     paths
 }
 
-type Fields<'a> = BTreeMap<u32, Vec<&'a [u8]>>;
+/// Numbers and values of an encoded message's fields, sorted by number; those of
+/// one number as they came.
+type Fields<'a> = Vec<(u32, &'a [u8])>;
 
 fn keys(old: &Fields<'_>, new: &Fields<'_>) -> Vec<u32> {
-    let mut keys: Vec<u32> = old.keys().chain(new.keys()).copied().collect();
+    let mut keys: Vec<u32> = old.iter().chain(new).map(|(number, _)| *number).collect();
     keys.sort_unstable();
     keys.dedup();
     keys
 }
 
-/// Content of a submessage that occurs once, as our agents encode it.
-fn inner<'a>(fields: &Fields<'a>, number: u32) -> &'a [u8] {
-    fields.get(&number).and_then(|values| values.first()).copied().unwrap_or_default()
+fn values<'a, 'f>(fields: &'f Fields<'a>, number: u32) -> &'f [(u32, &'a [u8])] {
+    let begin = fields.partition_point(|(other, _)| *other < number);
+    let end = fields.partition_point(|(other, _)| *other <= number);
+    &fields[begin..end]
 }
 
-/// The values of each field of an encoded message, without their tags and
-/// lengths (Protobuf wire format: encoding.proto of protobuf.dev).
+fn differ(old: &Fields<'_>, new: &Fields<'_>, number: u32) -> bool {
+    values(old, number) != values(new, number)
+}
+
+/// Content of a submessage that occurs once, as our agents encode it.
+fn inner<'a>(fields: &Fields<'a>, number: u32) -> &'a [u8] {
+    values(fields, number).first().map(|(_, value)| *value).unwrap_or_default()
+}
+
+/// The fields of an encoded message, without their tags and lengths (Protobuf
+/// wire format: encoding.proto of protobuf.dev).
 fn fields(mut bytes: &[u8]) -> Option<Fields<'_>> {
-    let mut fields = Fields::new();
+    let mut fields = Fields::with_capacity(16);
     while !bytes.is_empty() {
         let tag = varint(&mut bytes)?;
         let number = u32::try_from(tag >> 3).ok()?;
@@ -107,9 +116,11 @@ fn fields(mut bytes: &[u8]) -> Option<Fields<'_>> {
             _ => return None,
         };
         let (value, rest) = bytes.split_at_checked(length)?;
-        fields.entry(number).or_default().push(value);
+        fields.push((number, value));
         bytes = rest;
     }
+    // Stable: the order within a number counts.
+    fields.sort_by_key(|(number, _)| *number);
     Some(fields)
 }
 

@@ -1,8 +1,12 @@
 //! The fold: what observations make of what is known. Each asset ends as its
 //! newest observation says, whatever the order in which they arrive.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
+use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use contracts::v1::{AssetKind, AssetState, EventType, Presence};
 use kit::digest::Digest;
@@ -40,15 +44,17 @@ pub struct Observed {
     /// Kind of the asset.
     pub kind: AssetKind,
     /// Its natural key.
-    pub natural_key: String,
+    pub natural_key: Arc<str>,
     /// Its name; empty with ABSENT.
-    pub display_name: String,
+    pub display_name: Arc<str>,
     /// Whether it is there.
     pub presence: Presence,
     /// Hash of the state; empty with ABSENT.
-    pub state_hash: Vec<u8>,
-    /// Encoded AssetDetails; empty with ABSENT.
-    pub details: Vec<u8>,
+    pub state_hash: Bytes,
+    /// Encoded AssetDetails; empty with ABSENT …
+    pub details: Bytes,
+    /// … and as they are searched ([`super::attributes`]).
+    pub attributes: Arc<str>,
     /// When it was seen, by the node's clock.
     pub observe_time: Option<DateTime<Utc>>,
 }
@@ -63,15 +69,15 @@ pub struct Known {
     /// Its node.
     pub node: Uuid,
     /// Its natural key.
-    pub natural_key: String,
+    pub natural_key: Arc<str>,
     /// Its name.
-    pub display_name: String,
+    pub display_name: Arc<str>,
     /// Whether it is there.
     pub state: AssetState,
     /// Encoded AssetDetails of the last time it was there.
-    pub details: Option<Vec<u8>>,
+    pub details: Option<Bytes>,
     /// Encoded ManagedFields, which the fold carries along and never changes.
-    pub managed: Option<Vec<u8>>,
+    pub managed: Option<Bytes>,
     /// Number of its newest revision.
     pub revision: i64,
     /// How often people edited it.
@@ -82,7 +88,7 @@ pub struct Known {
     /// and name. Zero if none did.
     pub seen: Version,
     /// Hash of its state; empty while REMOVED.
-    pub state_hash: Vec<u8>,
+    pub state_hash: Bytes,
     /// When it was first reported.
     pub first_seen_time: Option<DateTime<Utc>>,
     /// When it was found to be gone.
@@ -105,6 +111,8 @@ pub struct Logged {
     pub after: Known,
     /// Revision that it made; none if it came too late.
     pub revision: Option<i64>,
+    /// Searchable form of its details; none if they are those of before.
+    pub attributes: Option<Arc<str>>,
     /// Paths that changed.
     pub changed_fields: Vec<String>,
     /// When it was recorded.
@@ -132,7 +140,7 @@ impl Folded {
     /// Notes what a step from one row to the next does to the digest.
     fn note(&mut self, before: Option<&Known>, after: &Known) {
         let hash = |known: &Known| {
-            let hash = <[u8; 16]>::try_from(known.state_hash.as_slice()).ok();
+            let hash = <[u8; 16]>::try_from(&known.state_hash[..]).ok();
             hash.filter(|_| known.state == AssetState::Active)
         };
         let (old, new) = (before.and_then(hash), hash(after));
@@ -191,6 +199,7 @@ pub fn retire(known: Vec<Known>, stream: Uuid, version: Version, now: DateTime<U
             event: Uuid::now_v7(),
             event_type: EventType::Removed,
             revision: Some(after.revision),
+            attributes: None,
             changed_fields: vec!["state".to_owned()],
             record_time,
             observe_time: None,
@@ -341,7 +350,7 @@ fn first_seen(observed: &Observed, record_time: DateTime<Utc>, before: Option<&K
 fn removed(before: Known, version: Version, record_time: DateTime<Utc>) -> Known {
     Known {
         state: AssetState::Removed,
-        state_hash: Vec::new(),
+        state_hash: Bytes::new(),
         revision: before.revision + 1,
         version,
         remove_time: Some(record_time),
@@ -363,6 +372,7 @@ fn logged(
         event_type,
         after,
         revision,
+        attributes: (observed.presence != Presence::Absent).then(|| observed.attributes.clone()),
         changed_fields,
         record_time,
         observe_time: observed.observe_time,

@@ -160,6 +160,9 @@ impl Refold {
         match told.event_type {
             EventType::Removed => self.remove_time = Some(time),
             EventType::Deleted => self.delete_time = Some(time),
+            EventType::Undeleted => self.delete_time = None,
+            // Seen again, it is not deleted any more, and stays so when it goes again.
+            _ if told.state == AssetState::Active as i16 => self.delete_time = None,
             _ => {}
         }
         if self.newest.is_none() || self.managed_revision < told.managed_revision {
@@ -187,7 +190,7 @@ impl Refold {
         let base = told.source == Source::Base;
         // An edit carries along what was observed: worth something only where all
         // before it is gone.
-        if !base && matches!(told.event_type, EventType::Created | EventType::Edited | EventType::Deleted) {
+        if !base && is_edit(told.event_type) {
             return;
         }
         if let Some(version) = beats(told.version, self.observed.as_ref().map(|other| other.version)) {
@@ -251,6 +254,12 @@ impl Refold {
     }
 }
 
+/// Whether a person did it.
+fn is_edit(event_type: EventType) -> bool {
+    use EventType::{Created, Deleted, Edited, Undeleted};
+    matches!(event_type, Created | Edited | Deleted | Undeleted)
+}
+
 /// The place that a row takes if it beats what is kept.
 fn beats(version: Option<Version>, kept: Option<Version>) -> Option<Version> {
     match (version, kept) {
@@ -266,7 +275,7 @@ mod tests {
 
     fn told(revision: i64, event_type: EventType, sequence: i64, state: AssetState, content: u8) -> Told {
         let time = DateTime::from_timestamp(revision, 0).unwrap();
-        let edit = matches!(event_type, EventType::Created | EventType::Edited | EventType::Deleted);
+        let edit = is_edit(event_type);
         Told {
             source: Source::Log(time, revision),
             record_time: time,
@@ -364,6 +373,13 @@ mod tests {
             (expected.remove_time, expected.delete_time, expected.first_time),
             (None, None, time(1).unwrap())
         );
+        rows.push(told(5, EventType::Removed, 4, Removed, 7));
+        let expected = refold(&rows).expected().unwrap();
+        assert_eq!((expected.remove_time, expected.delete_time), (time(5), None));
+        rows.push(told(6, EventType::Deleted, 0, Removed, 7));
+        assert_eq!(refold(&rows).expected().unwrap().delete_time, time(6));
+        rows.push(told(7, EventType::Undeleted, 0, Removed, 7));
+        assert_eq!(refold(&rows).expected().unwrap().delete_time, None);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What one replica does for all, in the background: partitions and retention of
-//! the log, and the scrub. Two replicas may do it at the same moment, when the
+//! the log, the scrub, and forgetting old calls. Two replicas may do it at the same moment, when the
 //! seat goes from one to the other; each step is therefore safe by its own locks.
 
 mod log;
+mod requests;
 mod scrub;
 mod seat;
 
@@ -109,6 +110,7 @@ impl Duties {
                         why = seat.lost() => why,
                         () = self.keep_log() => String::new(),
                         () = self.scrub() => String::new(),
+                        () = self.forget_requests() => String::new(),
                     };
                     self.metrics.seat.set(0);
                     tracing::warn!(%why, "this replica has the background duties no more");

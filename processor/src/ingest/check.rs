@@ -1,8 +1,12 @@
 //! Checks messages again before they are written: a collector may be of
 //! another version.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use contracts::v1::{
     AssetDetails, AssetKind, DeadLetterReason, EventBatch, ImageContent, ImageContentSource, Observation,
@@ -19,7 +23,10 @@ use prost::Message as _;
 use uuid::Uuid;
 
 use crate::{
-    domain::image::{ListKey, Part, image_uid},
+    domain::{
+        attributes::searchable_details,
+        image::{ListKey, Part, image_uid},
+    },
     store::{
         dead_letter::DeadLetter,
         ingest::{NewNode, Place, SnapshotRow, small},
@@ -71,10 +78,11 @@ pub struct Seen {
     pub asset: Uuid,
     pub kind: AssetKind,
     pub presence: Presence,
-    pub natural_key: String,
-    pub display_name: String,
-    pub state_hash: Vec<u8>,
-    pub details: Vec<u8>,
+    pub natural_key: Arc<str>,
+    pub display_name: Arc<str>,
+    pub state_hash: Bytes,
+    pub details: Bytes,
+    pub attributes: Arc<str>,
     pub observe_time: Option<DateTime<Utc>>,
 }
 
@@ -256,8 +264,8 @@ fn check_observation(node: Uuid, index: usize, observation: &Observation) -> Res
         (Some(AssetDetails { details: Some(details), .. }), false) if kind_of(details) != kind => {
             return Err(wrong("details", "are not of its kind"));
         }
-        (Some(details), false) if details.details.is_some() => details.encode_to_vec(),
-        (_, true) => Vec::new(),
+        (Some(details), false) if details.details.is_some() => Some(details),
+        (_, true) => None,
         _ => return Err(wrong("details", "are missing")),
     };
     let observe_time = observation.observe_time.and_then(|time| {
@@ -268,10 +276,11 @@ fn check_observation(node: Uuid, index: usize, observation: &Observation) -> Res
         asset: asset_uid(node, kind, &observation.natural_key),
         kind,
         presence,
-        natural_key: observation.natural_key.clone(),
-        display_name: observation.display_name.clone(),
-        state_hash: if absent { Vec::new() } else { observation.state_hash.clone() },
-        details,
+        natural_key: observation.natural_key.as_str().into(),
+        display_name: observation.display_name.as_str().into(),
+        state_hash: if absent { Bytes::new() } else { Bytes::copy_from_slice(&observation.state_hash) },
+        details: details.map(|details| details.encode_to_vec().into()).unwrap_or_default(),
+        attributes: searchable_details(details).into(),
         // The range of google.protobuf.Timestamp.
         observe_time: observe_time.filter(|time| (1..=9999).contains(&chrono::Datelike::year(time))),
     })

@@ -111,6 +111,7 @@ impl Streams {
             presence: seen.presence,
             state_hash: seen.state_hash.clone(),
             details: seen.details.clone(),
+            attributes: seen.attributes.clone(),
             observe_time: seen.observe_time,
         });
         observations.collect()

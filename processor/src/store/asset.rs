@@ -195,19 +195,17 @@ pub async fn get(connection: &mut AsyncPgConnection, uid: Uuid) -> QueryResult<O
         .optional()
 }
 
-/// Locks one asset for an edit, and its node before it: what agents report is
-/// folded under the lock of the node alone.
+/// Reads assets, in any order.
 ///
 /// # Errors
 /// The query fails.
-pub async fn lock_in_txn(connection: &mut AsyncPgConnection, uid: Uuid) -> QueryResult<Option<AssetRow>> {
-    let lock = Sql::new(
-        "SELECT node.uid AS uid FROM node JOIN asset ON asset.node_uid = node.uid WHERE asset.uid = ",
-    )
-    .bind(Bind::Uuid(uid))
-    .text(" FOR NO KEY UPDATE OF node");
-    super::sql::execute(connection, lock).await?;
-    asset::table.find(uid).select(AssetRow::as_select()).for_update().first(connection).await.optional()
+pub async fn get_many(connection: &mut AsyncPgConnection, uids: &[Uuid]) -> QueryResult<Vec<AssetOnNode>> {
+    asset::table
+        .left_join(node::table)
+        .filter(asset::uid.eq_any(uids))
+        .select((AssetRow::as_select(), node::display_name.nullable(), node::heartbeat_time.nullable()))
+        .load(connection)
+        .await
 }
 
 #[derive(QueryableByName)]
@@ -233,34 +231,6 @@ pub async fn record_time_in_txn(
         Some(after) if after >= now => after + TimeDelta::microseconds(1),
         _ => now,
     })
-}
-
-/// Writes the managed side of a row that is locked.
-///
-/// # Errors
-/// The statement fails.
-pub async fn save_managed_in_txn(
-    connection: &mut AsyncPgConnection,
-    row: &AssetRow,
-    searchable: serde_json::Value,
-) -> QueryResult<()> {
-    let statement = Sql::new("UPDATE asset SET display_name = ")
-        .bind(Bind::Text(row.display_name.clone()))
-        .text(", managed = ")
-        .bind(Bind::Bytes(row.managed.clone()))
-        .text(", attributes = attributes || ")
-        .bind(Bind::Json(serde_json::json!({ "managed": searchable })))
-        .text(", revision = ")
-        .bind(Bind::BigInt(row.revision))
-        .text(", managed_revision = ")
-        .bind(Bind::BigInt(row.managed_revision))
-        .text(", update_time = ")
-        .bind(Bind::Time(Some(row.update_time)))
-        .text(", delete_time = ")
-        .bind(Bind::Time(row.delete_time))
-        .text(" WHERE uid = ")
-        .bind(Bind::Uuid(row.uid));
-    super::sql::execute(connection, statement).await.map(drop)
 }
 
 /// Inserts an asset that a person created.

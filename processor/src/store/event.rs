@@ -12,7 +12,10 @@ use super::{
     filter_sql::Columns,
     sql::{Bind, Condition, Sql},
 };
-use crate::schema::{asset_base, asset_event, node};
+use crate::{
+    domain::filter::{Subject, Value},
+    schema::{asset_base, asset_event, node},
+};
 
 /// Where filters on events find their fields.
 pub const COLUMNS: Columns = Columns {
@@ -86,6 +89,29 @@ pub struct NewEdit<'a> {
 
 /// A row with its node's name.
 pub type EventOnNode = (EventRow, Option<String>);
+
+/// What a filter is asked about, of a row.
+pub fn subject((row, node_display_name): &EventOnNode) -> Subject {
+    let text = |text: &str| Value::Text(text.to_owned());
+    let node_name = node_display_name.as_deref().unwrap_or_default();
+    Subject {
+        columns: vec![
+            ("name", Value::Uuid(row.event_uid)),
+            ("type", Value::Number(row.event_type.into())),
+            ("asset", Value::Uuid(row.asset_uid)),
+            ("kind", Value::Number(row.kind.into())),
+            ("display_name", text(&row.display_name)),
+            ("node", row.node_uid.map_or(Value::Absent, Value::Uuid)),
+            ("node_display_name", text(node_name)),
+            ("revision", Value::Number(row.revision.unwrap_or(0))),
+            ("record_time", Value::Time(row.record_time)),
+            ("observe_time", row.observe_time.map_or(Value::Absent, Value::Time)),
+            ("actor", text(&row.actor)),
+        ],
+        attributes: serde_json::Value::Null,
+        texts: vec![row.display_name.clone(), row.natural_key.clone(), node_name.to_owned()],
+    }
+}
 
 /// Appends an edit.
 ///

@@ -12,6 +12,8 @@ use diesel::{
 };
 use uuid::Uuid;
 
+use super::shared::{SharedBytes, SharedText};
+
 /// A value for a statement.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
@@ -27,6 +29,8 @@ pub enum Bind {
     Json(serde_json::Value),
     Time(Option<DateTime<Utc>>),
     Texts(Vec<String>),
+    SharedTexts(Vec<SharedText>),
+    SharedByteStrings(Vec<Option<SharedBytes>>),
     SmallInts(Vec<i16>),
     Integers(Vec<i32>),
     BigInts(Vec<i64>),
@@ -131,6 +135,8 @@ fn push<'b>(out: &mut AstPass<'_, 'b, Pg>, value: &'b Bind) -> QueryResult<()> {
         Bind::Json(value) => out.push_bind_param::<Jsonb, _>(value),
         Bind::Time(value) => out.push_bind_param::<Nullable<Timestamptz>, _>(value),
         Bind::Texts(value) => out.push_bind_param::<Array<Text>, _>(value),
+        Bind::SharedTexts(value) => out.push_bind_param::<Array<Text>, _>(value),
+        Bind::SharedByteStrings(value) => out.push_bind_param::<Array<Nullable<Bytea>>, _>(value),
         Bind::SmallInts(value) => out.push_bind_param::<Array<SmallInt>, _>(value),
         Bind::Integers(value) => out.push_bind_param::<Array<Integer>, _>(value),
         Bind::BigInts(value) => out.push_bind_param::<Array<BigInt>, _>(value),

@@ -6,7 +6,10 @@ use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Bool, Integer, Text};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 
-use super::sql::{Bind, Sql, execute, load};
+use super::{
+    feed::note_drop_in_txn,
+    sql::{Bind, Sql, execute, load},
+};
 
 /// Key of the advisory lock under which one replica keeps partitions.
 const UPKEEP_LOCK: i64 = 0x7061_7274;
@@ -87,7 +90,9 @@ struct Count {
 pub async fn carry_partition_in_txn(connection: &mut AsyncPgConnection, name: &str) -> QueryResult<i64> {
     let carry =
         Sql::new("SELECT carry_event_partition(").bind(Bind::Text(name.to_owned())).text(") AS count");
-    Ok(load::<Count>(connection, carry).await?.first().map_or(0, |row| row.count))
+    let carried = load::<Count>(connection, carry).await?.first().map_or(0, |row| row.count);
+    note_drop_in_txn(connection, name, None).await?;
+    Ok(carried)
 }
 
 /// What a partition is of.
@@ -127,6 +132,8 @@ pub async fn drop_partition_in_txn(
 /// # Errors
 /// The statement fails.
 pub async fn carry_default(connection: &mut AsyncPgConnection, days: i32, most: i32) -> QueryResult<i64> {
+    // Before, so that no follower goes on in what is gone.
+    note_drop_in_txn(connection, "asset_event_default", Some(days)).await?;
     let carry = Sql::new("SELECT carry_default_events(")
         .binds([Bind::Integer(days), Bind::Integer(most)])
         .text(") AS count");

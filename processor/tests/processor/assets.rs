@@ -32,7 +32,7 @@ async fn observed_and_managed_never_touch() {
     };
     let edited = running
         .assets()
-        .update_asset(UpdateAssetRequest { asset: Some(asset.clone()), update_mask: None })
+        .update_asset(UpdateAssetRequest { asset: Some(asset.clone()), ..Default::default() })
         .await
         .unwrap()
         .into_inner();
@@ -48,7 +48,7 @@ async fn observed_and_managed_never_touch() {
 
     let stale = running
         .assets()
-        .update_asset(UpdateAssetRequest { asset: Some(asset), update_mask: None })
+        .update_asset(UpdateAssetRequest { asset: Some(asset), ..Default::default() })
         .await
         .unwrap_err();
     assert_eq!(stale.code(), Code::Aborted);
@@ -73,22 +73,30 @@ async fn people_create_edit_and_delete_what_no_agent_sees() {
     let running = Running::start().await;
     let given =
         Asset { display_name: "rack 12".to_owned(), managed: Some(managed("dc")), ..Asset::default() };
-    let created =
-        running.assets().create_asset(CreateAssetRequest { asset: Some(given) }).await.unwrap().into_inner();
+    let created = running
+        .assets()
+        .create_asset(CreateAssetRequest { asset: Some(given), ..Default::default() })
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!((created.kind(), created.revision), (AssetKind::Custom, 1));
 
     let rename = Asset { name: created.name.clone(), display_name: "rack 13".to_owned(), ..Asset::default() };
     let mask = FieldMask { paths: vec!["display_name".to_owned(), "managed.owner".to_owned()] };
     let renamed = running
         .assets()
-        .update_asset(UpdateAssetRequest { asset: Some(rename), update_mask: Some(mask) })
+        .update_asset(UpdateAssetRequest {
+            asset: Some(rename),
+            update_mask: Some(mask),
+            ..Default::default()
+        })
         .await
         .unwrap()
         .into_inner();
     assert_eq!(renamed.display_name, "rack 13");
     assert_eq!(renamed.managed.unwrap().owner, "", "a path in the mask writes what is not set, too");
 
-    let delete = DeleteAssetRequest { name: created.name.clone(), etag: renamed.etag };
+    let delete = DeleteAssetRequest { name: created.name.clone(), etag: renamed.etag, ..Default::default() };
     let deleted = running.assets().delete_asset(delete.clone()).await.unwrap().into_inner();
     assert!(deleted.delete_time.is_some());
     assert_eq!(running.list("rack").await.len(), 0);
@@ -107,7 +115,7 @@ async fn an_asset_that_an_agent_sees_cannot_be_deleted() {
     let agent = Agent::new();
     running.deliver(vec![agent.batch(1, vec![package(Presence::Present, "bash", "5.1")])]).await;
     let name = running.list("bash").await.remove(0).name;
-    let delete = DeleteAssetRequest { name, etag: String::new() };
+    let delete = DeleteAssetRequest { name, ..Default::default() };
     let refused = running.assets().delete_asset(delete.clone()).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     running.deliver(vec![agent.batch(2, vec![package(Presence::Absent, "bash", "")])]).await;
@@ -165,11 +173,15 @@ async fn filters_find_what_they_say() {
     let asset = Asset { name: name.clone(), managed: Some(managed("it's 100% ours")), ..Asset::default() };
     running
         .assets()
-        .update_asset(UpdateAssetRequest { asset: Some(asset), update_mask: None })
+        .update_asset(UpdateAssetRequest { asset: Some(asset), ..Default::default() })
         .await
         .unwrap();
     let custom = Asset { display_name: "50%_off".to_owned(), ..Asset::default() };
-    running.assets().create_asset(CreateAssetRequest { asset: Some(custom) }).await.unwrap();
+    running
+        .assets()
+        .create_asset(CreateAssetRequest { asset: Some(custom), ..Default::default() })
+        .await
+        .unwrap();
 
     for (filter, expected) in [
         ("ssl", vec!["libssl3", "openssl"]),

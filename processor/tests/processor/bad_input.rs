@@ -56,8 +56,9 @@ async fn a_bad_request_is_refused_by_field() {
     let node = GetNodeRequest { name: format!("nodes/{}", uuid::Uuid::nil()) };
     assert_eq!(running.nodes().get_node(node).await.unwrap_err().code(), Code::NotFound);
 
-    let create = |asset: Asset| CreateAssetRequest { asset: Some(asset) };
-    let none = assets.create_asset(CreateAssetRequest { asset: None }).await.unwrap_err();
+    let create = |asset: Asset| CreateAssetRequest { asset: Some(asset), ..Default::default() };
+    let none =
+        assets.create_asset(CreateAssetRequest { asset: None, ..Default::default() }).await.unwrap_err();
     assert_eq!(field_at_fault(&none), "asset");
     let unnamed = assets.create_asset(create(Asset::default())).await.unwrap_err();
     assert_eq!(field_at_fault(&unnamed), "asset.display_name");
@@ -68,13 +69,14 @@ async fn a_bad_request_is_refused_by_field() {
         let update = UpdateAssetRequest {
             asset: Some(Asset { name: asset.name.clone(), ..Asset::default() }),
             update_mask: Some(FieldMask { paths: vec![path.to_owned()] }),
+            ..Default::default()
         };
         assert_eq!(field_at_fault(&assets.update_asset(update).await.unwrap_err()), "update_mask", "{path}");
     }
     let managed = ManagedFields { owner: "a\0b".to_owned(), ..ManagedFields::default() };
     let update = UpdateAssetRequest {
         asset: Some(Asset { name: asset.name.clone(), managed: Some(managed), ..Asset::default() }),
-        update_mask: None,
+        ..Default::default()
     };
     assert_eq!(field_at_fault(&assets.update_asset(update).await.unwrap_err()), "asset.managed.owner");
     assert_eq!(running.list("bash").await, [asset], "nothing was changed by any of these");

@@ -14,7 +14,8 @@ async fn edit(running: &Running, name: &str, owner: &str, env: &str) -> Asset {
     let labels = [("env".to_owned(), env.to_owned())].into();
     let managed = ManagedFields { owner: owner.to_owned(), labels, ..ManagedFields::default() };
     let asset = Asset { name: name.to_owned(), managed: Some(managed), ..Asset::default() };
-    let request = UpdateAssetRequest { asset: Some(asset), update_mask: None };
+    let request =
+        UpdateAssetRequest { asset: Some(asset), update_mask: None, ..UpdateAssetRequest::default() };
     running.assets().update_asset(request).await.unwrap().into_inner()
 }
 
@@ -109,7 +110,12 @@ async fn a_revert_is_an_edit_of_the_managed_side_alone() {
     edit(&running, &name, "someone", "test").await;
     running.deliver(vec![agent.batch(2, vec![package(Presence::Present, "bash", "5.2")])]).await;
 
-    let request = RevertAssetRequest { name: name.clone(), revision: 2, etag: wanted.etag.clone() };
+    let request = RevertAssetRequest {
+        name: name.clone(),
+        revision: 2,
+        etag: wanted.etag.clone(),
+        ..RevertAssetRequest::default()
+    };
     let stale = running.assets().revert_asset(request.clone()).await.unwrap_err();
     assert_eq!((stale.code(), reason(&stale).as_str()), (Code::Aborted, "ETAG_MISMATCH"));
     let current = running.list("bash").await.remove(0);
@@ -141,11 +147,11 @@ async fn a_revert_is_an_edit_of_the_managed_side_alone() {
 async fn what_people_created_gets_its_name_back_too_unless_it_is_deleted() {
     let running = Running::start().await;
     let asset = Asset { display_name: "rack 1".to_owned(), ..Asset::default() };
-    let request = CreateAssetRequest { asset: Some(asset) };
+    let request = CreateAssetRequest { asset: Some(asset), ..CreateAssetRequest::default() };
     let name = running.assets().create_asset(request).await.unwrap().into_inner().name;
     let renamed = Asset { name: name.clone(), display_name: "rack 2".to_owned(), ..Asset::default() };
     let update_mask = Some(FieldMask { paths: vec!["display_name".to_owned()] });
-    let request = UpdateAssetRequest { asset: Some(renamed), update_mask };
+    let request = UpdateAssetRequest { asset: Some(renamed), update_mask, ..UpdateAssetRequest::default() };
     running.assets().update_asset(request).await.unwrap();
     let request = RevertAssetRequest { name: name.clone(), revision: 1, ..Default::default() };
     let reverted = running.assets().revert_asset(request.clone()).await.unwrap().into_inner();

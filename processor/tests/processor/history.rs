@@ -60,7 +60,11 @@ pub async fn live(running: &Running, rng: &mut StdRng) {
         managed: Some(ManagedFields { owner: "ops".to_owned(), ..ManagedFields::default() }),
         ..Asset::default()
     };
-    running.assets().create_asset(CreateAssetRequest { asset: Some(asset) }).await.unwrap();
+    running
+        .assets()
+        .create_asset(CreateAssetRequest { asset: Some(asset), ..Default::default() })
+        .await
+        .unwrap();
 }
 
 fn observations(rng: &mut StdRng) -> Vec<contracts::v1::Observation> {
@@ -103,7 +107,7 @@ async fn edit(running: &Running, node: Uuid, rng: &mut StdRng) {
     let asset = Asset { name: asset.name.clone(), managed: Some(managed), ..Asset::default() };
     running
         .assets()
-        .update_asset(UpdateAssetRequest { asset: Some(asset), update_mask: None })
+        .update_asset(UpdateAssetRequest { asset: Some(asset), ..Default::default() })
         .await
         .unwrap();
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod affected;
 mod assets;
 mod bad_input;
 mod completeness;
@@ -15,9 +16,12 @@ mod images;
 mod ingest;
 mod integrity;
 mod kinds;
+mod manage;
 mod past;
+mod related;
 mod retention;
 mod running;
 mod scrub;
 mod search;
 mod waived;
+mod watch;

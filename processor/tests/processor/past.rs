@@ -167,14 +167,18 @@ async fn rename(running: &Running, rng: &mut StdRng) {
         match rng.random_range(0..3) {
             0 => {
                 let asset = Asset { display_name, ..Asset::default() };
-                let created = running.assets().create_asset(CreateAssetRequest { asset: Some(asset) }).await;
+                let created = running
+                    .assets()
+                    .create_asset(CreateAssetRequest { asset: Some(asset), ..CreateAssetRequest::default() })
+                    .await;
                 custom.push(created.unwrap().into_inner());
             }
             1 if !custom.is_empty() => {
                 let name = custom[rng.random_range(0..custom.len())].name.clone();
                 let asset = Asset { name, display_name, ..Asset::default() };
                 let update_mask = Some(FieldMask { paths: vec!["display_name".to_owned()] });
-                let edit = UpdateAssetRequest { asset: Some(asset), update_mask };
+                let edit =
+                    UpdateAssetRequest { asset: Some(asset), update_mask, ..UpdateAssetRequest::default() };
                 running.assets().update_asset(edit).await.unwrap();
             }
             _ if custom.len() > 1 => {

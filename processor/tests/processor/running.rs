@@ -29,6 +29,7 @@ pub struct Running {
 /// One of the processors on a database.
 pub struct Replica {
     pub channel: Channel,
+    pub address: SocketAddr,
     pub admin: SocketAddr,
     pub shutdown: CancellationToken,
     task: JoinHandle<Result<(), processor::Error>>,
@@ -36,12 +37,11 @@ pub struct Replica {
 
 impl Replica {
     /// The scrub repairs what tests alter, so it is off unless a test wants it.
-    async fn start(database: &Database, settings: &[&str]) -> Self {
+    pub async fn start(url: &str, settings: &[&str]) -> Self {
         let (grpc, admin) = (testkit::listener().await, testkit::listener().await);
         let address = grpc.local_addr().unwrap();
         let admin_address = admin.local_addr().unwrap();
-        let url = database.url();
-        let mut arguments = vec!["processor", "--database-url", &url];
+        let mut arguments = vec!["processor", "--database-url", url];
         if !settings.contains(&"--scrub-interval-seconds") {
             arguments.extend(["--scrub-interval-seconds", "0"]);
         }
@@ -55,7 +55,7 @@ impl Replica {
         })
         .await;
         let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-        Self { channel, admin: admin_address, shutdown, task }
+        Self { channel, address, admin: admin_address, shutdown, task }
     }
 
     /// Stops it, and sees that it ends well.
@@ -73,13 +73,18 @@ impl Running {
 
     /// One on a database that may be there already.
     pub async fn start_on(database: Arc<Database>, settings: &[&str]) -> Self {
-        let replica = Replica::start(&database, settings).await;
+        let replica = Replica::start(&database.url(), settings).await;
         Self { channel: replica.channel.clone(), database, admin: replica.admin, replica }
     }
 
     /// Another processor on the same database.
     pub async fn another(&self) -> Replica {
-        Replica::start(&self.database, &[]).await
+        Replica::start(&self.database.url(), &[]).await
+    }
+
+    /// Where it serves.
+    pub fn address(&self) -> String {
+        format!("http://{}", self.replica.address)
     }
 
     /// A figure of its metrics; 0 if it is not there.

@@ -29,7 +29,7 @@ async fn three(database: &Arc<Database>) -> Agent {
     let managed = ManagedFields { owner: "ops".to_owned(), ..ManagedFields::default() };
     let name = format!("assets/{}", package_uid(agent.node, "three"));
     let asset = Some(Asset { name, managed: Some(managed), ..Asset::default() });
-    running.assets().update_asset(UpdateAssetRequest { asset, update_mask: None }).await.unwrap();
+    running.assets().update_asset(UpdateAssetRequest { asset, ..Default::default() }).await.unwrap();
     running.stop().await;
     agent
 }

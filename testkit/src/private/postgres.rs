@@ -74,6 +74,22 @@ impl Postgres {
         self.execute("postgres", "SELECT pg_promote()").await;
     }
 
+    /// Ends as by a power cut, and goes on with a timeline of its own, as after a
+    /// restore from a copy.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn begin_timeline(&mut self) {
+        self.stop_immediately().await;
+        let signal = self.data().join("standby.signal");
+        if let Err(error) = fs::write(&signal, "") {
+            panic!("cannot write {}: {error}", signal.display());
+        }
+        self.account.own(&signal);
+        self.start_again().await;
+        self.promote().await;
+    }
+
     /// URL of the database.
     pub fn url(&self) -> String {
         self.url_of(ROLE)

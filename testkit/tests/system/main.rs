@@ -5,7 +5,9 @@
 mod agent_kills;
 mod containers;
 mod faults;
+mod manage;
 mod node_life;
+mod relations;
 mod repair;
 mod search;
 mod simulated;

@@ -6,7 +6,7 @@ const NODE: Uuid = Uuid::from_u128(1);
 const ASSET: Uuid = Uuid::from_u128(2);
 
 fn see(sequence: i64, presence: Presence, hash: u8) -> Observed {
-    let details = if presence == Presence::Absent { Vec::new() } else { vec![hash] };
+    let details = if presence == Presence::Absent { Bytes::new() } else { vec![hash].into() };
     Observed {
         version: Version { stream_number: 1, sequence, index: 0 },
         stream: Uuid::nil(),
@@ -15,11 +15,12 @@ fn see(sequence: i64, presence: Presence, hash: u8) -> Observed {
         node: NODE,
         asset: ASSET,
         kind: AssetKind::Package,
-        natural_key: "dpkg/x:all".to_owned(),
-        display_name: if presence == Presence::Absent { String::new() } else { "x".to_owned() },
+        natural_key: "dpkg/x:all".into(),
+        display_name: if presence == Presence::Absent { "".into() } else { "x".into() },
         presence,
         state_hash: details.clone(),
         details,
+        attributes: "{}".into(),
         observe_time: None,
     }
 }
@@ -64,10 +65,8 @@ fn a_life_is_told_in_revisions() {
 #[test]
 fn the_end_is_the_same_in_any_order() {
     use Presence::{Absent, Listed, Present};
-    let named = |sequence, name: &str, hash| Observed {
-        display_name: name.to_owned(),
-        ..see(sequence, Present, hash)
-    };
+    let named =
+        |sequence, name: &str, hash| Observed { display_name: name.into(), ..see(sequence, Present, hash) };
     for steps in [
         [see(1, Present, 1), see(2, Present, 2), see(3, Absent, 0), see(4, Present, 4)],
         [named(1, "one", 1), see(2, Absent, 0), named(3, "three", 3), see(4, Absent, 0)],
@@ -144,5 +143,5 @@ fn a_snapshot_retires_what_it_did_not_list() {
     let folded = retire(vec![known.unwrap()], Uuid::nil(), version, at(9));
     assert_eq!(folded.assets[0].state, AssetState::Removed);
     assert_eq!((folded.log[0].revision, folded.assets[0].version), (Some(2), version));
-    assert_eq!(folded.assets[0].details, Some(vec![1]), "what was last seen stays");
+    assert_eq!(folded.assets[0].details, Some(vec![1].into()), "what was last seen stays");
 }

@@ -11,7 +11,10 @@ use uuid::Uuid;
 
 use crate::{
     domain::fold::{Known, Version},
-    store::sql::{Bind, Sql, load},
+    store::{
+        shared::{SharedBytes, SharedText},
+        sql::{Bind, Sql, load},
+    },
 };
 
 #[derive(QueryableByName)]
@@ -21,17 +24,17 @@ struct KnownRow {
     #[diesel(sql_type = SmallInt)]
     kind: i16,
     #[diesel(sql_type = Text)]
-    display_name: String,
+    display_name: SharedText,
     #[diesel(sql_type = Uid)]
     node_uid: Uuid,
     #[diesel(sql_type = Text)]
-    natural_key: String,
+    natural_key: SharedText,
     #[diesel(sql_type = SmallInt)]
     state: i16,
     #[diesel(sql_type = Nullable<Bytea>)]
-    details: Option<Vec<u8>>,
+    details: Option<SharedBytes>,
     #[diesel(sql_type = Nullable<Bytea>)]
-    managed: Option<Vec<u8>>,
+    managed: Option<SharedBytes>,
     #[diesel(sql_type = BigInt)]
     revision: i64,
     #[diesel(sql_type = BigInt)]
@@ -49,7 +52,7 @@ struct KnownRow {
     #[diesel(sql_type = Integer)]
     seen_batch_index: i32,
     #[diesel(sql_type = Nullable<Bytea>)]
-    state_hash: Option<Vec<u8>>,
+    state_hash: Option<SharedBytes>,
     #[diesel(sql_type = Nullable<Timestamptz>)]
     first_seen_time: Option<DateTime<Utc>>,
     #[diesel(sql_type = Nullable<Timestamptz>)]
@@ -66,11 +69,11 @@ impl From<KnownRow> for Known {
             asset: row.uid,
             kind: AssetKind::try_from(i32::from(row.kind)).unwrap_or_default(),
             node: row.node_uid,
-            natural_key: row.natural_key,
-            display_name: row.display_name,
+            natural_key: row.natural_key.0,
+            display_name: row.display_name.0,
             state: AssetState::try_from(i32::from(row.state)).unwrap_or_default(),
-            details: row.details,
-            managed: row.managed,
+            details: row.details.map(|details| details.0),
+            managed: row.managed.map(|managed| managed.0),
             revision: row.revision,
             managed_revision: row.managed_revision,
             version: Version {
@@ -83,7 +86,7 @@ impl From<KnownRow> for Known {
                 sequence: row.seen_sequence,
                 index: row.seen_batch_index,
             },
-            state_hash: row.state_hash.unwrap_or_default(),
+            state_hash: row.state_hash.map(|hash| hash.0).unwrap_or_default(),
             first_seen_time: row.first_seen_time,
             remove_time: row.remove_time,
             create_time: row.create_time,

@@ -1,8 +1,12 @@
 //! What a fold comes to, in one statement: the log, the current state, what the
 //! streams have received, the digests.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
+use bytes::Bytes;
 use contracts::v1::EventType;
 use diesel::QueryResult;
 use diesel_async::AsyncPgConnection;
@@ -11,10 +15,13 @@ use uuid::Uuid;
 use super::{Place, small};
 use crate::{
     domain::{
-        attributes::searchable_details,
+        attributes::searchable_encoded,
         fold::{Folded, Known, Logged},
     },
-    store::sql::{Bind, Sql, execute},
+    store::{
+        shared::{SharedBytes, SharedText},
+        sql::{Bind, Sql, execute},
+    },
 };
 
 /// Appends to the log, writes the observed side of assets, adds sequences to what
@@ -106,11 +113,15 @@ fn rows(log: &[Logged], saved: &HashMap<usize, &Known>, altered: &HashSet<Uuid>)
     // The asset of a row; of one that is not written, what nobody reads.
     let assets: Vec<&Known> =
         log.iter().enumerate().map(|(index, row)| saved.get(&index).copied().unwrap_or(&row.after)).collect();
+    let nothing: Arc<str> = "{}".into();
     let attributes = log.iter().enumerate().map(|(index, row)| {
         // What is gone stays searchable as it was when it was last there.
         let same = row.event_type == EventType::Removed && !altered.contains(&row.after.asset);
         let written = saved.contains_key(&index) && !same;
-        searchable_details(row.after.details.as_deref().filter(|_| written))
+        if !written {
+            return nothing.clone();
+        }
+        row.attributes.clone().unwrap_or_else(|| searchable_encoded(row.after.details.as_deref()).into())
     });
     Sql::new("row AS MATERIALIZED (SELECT * FROM unnest(")
         .binds([
@@ -119,28 +130,28 @@ fn rows(log: &[Logged], saved: &HashMap<usize, &Known>, altered: &HashSet<Uuid>)
             Bind::SmallInts(log.iter().map(|row| small(row.event_type as i32)).collect()),
             Bind::Uuids(log.iter().map(|row| row.after.asset).collect()),
             Bind::SmallInts(log.iter().map(|row| small(row.after.kind as i32)).collect()),
-            Bind::Texts(log.iter().map(|row| row.after.display_name.clone()).collect()),
+            texts(log.iter().map(|row| &row.after.display_name)),
             Bind::Uuids(log.iter().map(|row| row.after.node).collect()),
-            Bind::Texts(log.iter().map(|row| row.after.natural_key.clone()).collect()),
+            texts(log.iter().map(|row| &row.after.natural_key)),
             Bind::MaybeBigInts(log.iter().map(|row| row.revision).collect()),
             Bind::BigInts(log.iter().map(|row| row.after.managed_revision).collect()),
             Bind::SmallInts(log.iter().map(|row| small(row.after.state as i32)).collect()),
-            Bind::ByteStrings(log.iter().map(|row| row.after.details.clone()).collect()),
-            Bind::ByteStrings(log.iter().map(|row| row.after.managed.clone()).collect()),
+            bytes(log.iter().map(|row| row.after.details.as_ref())),
+            bytes(log.iter().map(|row| row.after.managed.as_ref())),
             Bind::Times(log.iter().map(|row| row.observe_time).collect()),
             Bind::Uuids(log.iter().map(|row| row.stream).collect()),
             Bind::BigInts(log.iter().map(|row| row.version.sequence).collect()),
             Bind::Integers(log.iter().map(|row| row.version.index).collect()),
             Bind::Texts(changed),
             Bind::Bools((0..log.len()).map(|index| saved.contains_key(&index)).collect()),
-            Bind::Texts(attributes.collect()),
+            Bind::SharedTexts(attributes.map(SharedText).collect()),
             Bind::Integers(assets.iter().map(|asset| asset.version.stream_number).collect()),
             Bind::BigInts(assets.iter().map(|asset| asset.version.sequence).collect()),
             Bind::Integers(assets.iter().map(|asset| asset.version.index).collect()),
             Bind::Integers(assets.iter().map(|asset| asset.seen.stream_number).collect()),
             Bind::BigInts(assets.iter().map(|asset| asset.seen.sequence).collect()),
             Bind::Integers(assets.iter().map(|asset| asset.seen.index).collect()),
-            Bind::ByteStrings(assets.iter().map(|asset| Some(asset.state_hash.clone())).collect()),
+            bytes(assets.iter().map(|asset| Some(&asset.state_hash))),
             Bind::Times(assets.iter().map(|asset| asset.first_seen_time).collect()),
             Bind::Times(assets.iter().map(|asset| asset.remove_time).collect()),
             Bind::Times(assets.iter().map(|asset| Some(asset.create_time)).collect()),
@@ -152,6 +163,14 @@ fn rows(log: &[Logged], saved: &HashMap<usize, &Known>, altered: &HashSet<Uuid>)
              seen_stream_number, seen_sequence, seen_batch_index, state_hash, first_seen_time, remove_time, \
              create_time))",
         )
+}
+
+fn texts<'a>(values: impl Iterator<Item = &'a Arc<str>>) -> Bind {
+    Bind::SharedTexts(values.cloned().map(SharedText).collect())
+}
+
+fn bytes<'a>(values: impl Iterator<Item = Option<&'a Bytes>>) -> Bind {
+    Bind::SharedByteStrings(values.map(|value| value.cloned().map(SharedBytes)).collect())
 }
 
 const APPENDED: &str = "appended AS (INSERT INTO asset_event (record_time, event_uid, type, asset_uid, kind, \

@@ -77,7 +77,11 @@ async fn edit(channel: Channel, nodes: Vec<Seen>, edits: usize, mut rng: StdRng,
         let managed = ManagedFields { owner: format!("owner-{number}"), ..ManagedFields::default() };
         let asset = Asset { name: Collection::Assets.name(uid), managed: Some(managed), ..Asset::default() };
         let mask = FieldMask { paths: vec!["managed.owner".to_owned()] };
-        let call = client.update_asset(UpdateAssetRequest { asset: Some(asset), update_mask: Some(mask) });
+        let call = client.update_asset(UpdateAssetRequest {
+            asset: Some(asset),
+            update_mask: Some(mask),
+            ..Default::default()
+        });
         let patience =
             if rng.random_bool(0.3) { Duration::from_millis(rng.random_range(0..30)) } else { PATIENCE };
         match tokio::time::timeout(patience, call).await {

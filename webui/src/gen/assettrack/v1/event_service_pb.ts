@@ -6,6 +6,8 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { WatchEventsRequestSchema, WatchEventsResponseSchema } from "./asset_watch_pb";
+import { file_assettrack_v1_asset_watch } from "./asset_watch_pb";
 import type { Event } from "./event_pb";
 import { file_assettrack_v1_event } from "./event_pb";
 import { file_assettrack_v1_options } from "./options_pb";
@@ -16,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file assettrack/v1/event_service.proto.
  */
 export const file_assettrack_v1_event_service: GenFile = /*@__PURE__*/
-  fileDesc("CiFhc3NldHRyYWNrL3YxL2V2ZW50X3NlcnZpY2UucHJvdG8SDWFzc2V0dHJhY2sudjEiSgoRTGlzdEV2ZW50c1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkSDgoGZmlsdGVyGAMgASgJIlMKEkxpc3RFdmVudHNSZXNwb25zZRIkCgZldmVudHMYASADKAsyFC5hc3NldHRyYWNrLnYxLkV2ZW50EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCTJ7CgxFdmVudFNlcnZpY2USZQoKTGlzdEV2ZW50cxIgLmFzc2V0dHJhY2sudjEuTGlzdEV2ZW50c1JlcXVlc3QaIS5hc3NldHRyYWNrLnYxLkxpc3RFdmVudHNSZXNwb25zZSISgtPkkwIMEgovdjEvZXZlbnRzGgSouxgBYgZwcm90bzM", [file_assettrack_v1_event, file_assettrack_v1_options, file_google_api_annotations]);
+  fileDesc("CiFhc3NldHRyYWNrL3YxL2V2ZW50X3NlcnZpY2UucHJvdG8SDWFzc2V0dHJhY2sudjEiSgoRTGlzdEV2ZW50c1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkSDgoGZmlsdGVyGAMgASgJIlMKEkxpc3RFdmVudHNSZXNwb25zZRIkCgZldmVudHMYASADKAsyFC5hc3NldHRyYWNrLnYxLkV2ZW50EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCTLtAQoMRXZlbnRTZXJ2aWNlEmUKCkxpc3RFdmVudHMSIC5hc3NldHRyYWNrLnYxLkxpc3RFdmVudHNSZXF1ZXN0GiEuYXNzZXR0cmFjay52MS5MaXN0RXZlbnRzUmVzcG9uc2UiEoLT5JMCDBIKL3YxL2V2ZW50cxJwCgtXYXRjaEV2ZW50cxIhLmFzc2V0dHJhY2sudjEuV2F0Y2hFdmVudHNSZXF1ZXN0GiIuYXNzZXR0cmFjay52MS5XYXRjaEV2ZW50c1Jlc3BvbnNlIhiC0+STAhISEC92MS9ldmVudHM6d2F0Y2gwARoEqLsYAWIGcHJvdG8z", [file_assettrack_v1_asset_watch, file_assettrack_v1_event, file_assettrack_v1_options, file_google_api_annotations]);
 
 /**
  * For ListEvents.
@@ -98,6 +100,17 @@ export const EventService: GenService<{
     methodKind: "unary";
     input: typeof ListEventsRequestSchema;
     output: typeof ListEventsResponseSchema;
+  },
+  /**
+   * Tells of each event that comes, once and in order, for hours if need be. Ends
+   * as WatchAssets does.
+   *
+   * @generated from rpc assettrack.v1.EventService.WatchEvents
+   */
+  watchEvents: {
+    methodKind: "server_streaming";
+    input: typeof WatchEventsRequestSchema;
+    output: typeof WatchEventsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_assettrack_v1_event_service, 0);
