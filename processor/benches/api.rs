@@ -123,7 +123,7 @@ async fn main() {
     bench.node.clone_from(&some[0].node);
     let mut millis = Vec::new();
     for turn in 0..bench.calls {
-        let request = GetAssetRequest { name: some[turn * 7 % some.len()].name.clone(), ..GetAssetRequest::default() };
+        let request = GetAssetRequest { name: some[turn * 7 % some.len()].name.clone(), read_time: None };
         millis.push(timed(bench.assets.get_asset(request)).await);
     }
     tell("get", "an asset by key", &millis, None);
