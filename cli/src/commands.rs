@@ -67,8 +67,13 @@ async fn assets<W: Write>(
     }
     let fetch = async |page_size, page_token| {
         let AssetsArguments { filter, show_deleted, .. } = arguments;
-        let request =
-            ListAssetsRequest { page_size, page_token, filter: filter.clone(), show_deleted: *show_deleted };
+        let request = ListAssetsRequest {
+            page_size,
+            page_token,
+            filter: filter.clone(),
+            show_deleted: *show_deleted,
+            ..Default::default()
+        };
         let page = gateway
             .call(request, async |channel, request| asset_service(channel).list_assets(request).await)
             .await?;

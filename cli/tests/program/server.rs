@@ -98,7 +98,13 @@ impl AssetService for Inventory {
             .cloned()
             .collect();
         let (assets, next_page_token) = page(&listed, request.page_size, &request.page_token)?;
-        Ok(Response::new(ListAssetsResponse { assets, next_page_token }))
+        Ok(Response::new(ListAssetsResponse { assets, next_page_token, ..Default::default() }))
+    }
+    async fn summarize_assets(
+        &self,
+        _: Request<SummarizeAssetsRequest>,
+    ) -> Result<Response<SummarizeAssetsResponse>, Status> {
+        Err(Status::unimplemented("the tool does not ask for it"))
     }
     async fn list_asset_revisions(
         &self,
