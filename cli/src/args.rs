@@ -111,12 +111,15 @@ pub struct AssetsArguments {
     /// At most this many; all if it is not given.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
+    /// Order, such as `kind,display_name desc`: see the API's `order_by`.
+    #[arg(long, value_name = "FIELDS", default_value_t, hide_default_value = true)]
+    pub order_by: String,
     /// List deleted ones too.
     #[arg(long)]
     pub show_deleted: bool,
     /// Show all, and then each one that comes, changes, or does not fit any
     /// more.
-    #[arg(long, conflicts_with = "limit")]
+    #[arg(long, conflicts_with_all = ["limit", "order_by"])]
     pub watch: bool,
     /// As they were at this time, as in RFC 3339.
     #[arg(long, value_name = "TIME", value_parser = time)]

@@ -78,11 +78,12 @@ pub async fn assets<W: Write>(
         return follow::watch(gateway, filter, *show_deleted, show, still_trying).await;
     }
     let fetch = async |page_size, page_token| {
-        let AssetsArguments { filter, show_deleted, .. } = arguments;
+        let AssetsArguments { filter, order_by, show_deleted, .. } = arguments;
         let request = ListAssetsRequest {
             page_size,
             page_token,
             filter: filter.clone(),
+            order_by: order_by.clone(),
             show_deleted: *show_deleted,
             read_time: arguments.as_of,
             ..Default::default()

@@ -75,6 +75,7 @@ pub async fn run<W: Write>(
             let search = get(name, gateway).await?;
             let arguments = AssetsArguments {
                 filter: search.filter,
+                order_by: search.order_by,
                 limit: None,
                 show_deleted: false,
                 watch: false,

@@ -25,6 +25,7 @@ use crate::{
     domain::{
         field::{FieldError, line, required_line, shown},
         filter::{self, Schema},
+        order::{Order, OrderError},
     },
     store::{
         asset::record_time_in_txn,
@@ -35,7 +36,6 @@ use crate::{
 const TYPE: &str = "assettrack.v1.SavedSearch";
 const MAX_LINE_BYTES: usize = 256;
 const MAX_ORDER_BYTES: usize = 512;
-const MAX_ORDER_FIELDS: usize = 8;
 const MAX_COLUMNS: usize = 50;
 const MAX_PATH_BYTES: usize = 256;
 const FIELDS: [&str; 5] = ["title", "filter", "order_by", "columns", "owner"];
@@ -64,7 +64,7 @@ fn check(search: &SavedSearch, schema: &Schema) -> Result<(), Status> {
     line("saved_search.owner", &search.owner, MAX_LINE_BYTES).map_err(field)?;
     filter::read(&search.filter, schema, chrono::Utc::now())
         .map_err(|error| invalid_field("saved_search.filter", "INVALID_FILTER", error.to_string()))?;
-    check_order(&search.order_by, schema).map_err(field)?;
+    check_order(&search.order_by)?;
     if search.columns.len() > MAX_COLUMNS {
         let problem = format!("has {}; at most {MAX_COLUMNS} are allowed", search.columns.len());
         return Err(field(FieldError::new("saved_search.columns", problem)));
@@ -79,29 +79,11 @@ fn check(search: &SavedSearch, schema: &Schema) -> Result<(), Status> {
     Ok(())
 }
 
-fn check_order(order: &str, schema: &Schema) -> Result<(), FieldError> {
+fn check_order(order: &str) -> Result<(), Status> {
     const AT: &str = "saved_search.order_by";
-    line(AT, order, MAX_ORDER_BYTES)?;
-    if order.is_empty() {
-        return Ok(());
-    }
-    let parts: Vec<&str> = order.split(',').collect();
-    if parts.len() > MAX_ORDER_FIELDS {
-        let problem = format!("has {} fields; at most {MAX_ORDER_FIELDS} are allowed", parts.len());
-        return Err(FieldError::new(AT, problem));
-    }
-    for part in parts {
-        let words: Vec<&str> = part.split_whitespace().collect();
-        let path = match words.as_slice() {
-            [path] | [path, "asc" | "desc"] => path,
-            _ => {
-                let problem = format!("`{}` is no field, or one followed by asc or desc", part.trim());
-                return Err(FieldError::new(AT, problem));
-            }
-        };
-        check_path(AT, path, schema)?;
-    }
-    Ok(())
+    line(AT, order, MAX_ORDER_BYTES).map_err(|error| errors::field(&error))?;
+    let wrong = |error: OrderError| invalid_field(AT, "INVALID_ORDER", error.to_string());
+    Order::read(order).map(drop).map_err(wrong)
 }
 
 /// A path is one that a filter can name.
