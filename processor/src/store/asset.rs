@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     filter_sql::{Columns, compile},
     past,
-    sql::{Bind, Sql, load},
+    sql::{Sql, load},
 };
 use crate::{
     domain::filter::{Predicate, Subject, Value},

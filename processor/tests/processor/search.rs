@@ -26,7 +26,11 @@ async fn filled() -> Running {
         let labels = [("env".to_owned(), "prod".to_owned()), ("row".to_owned(), name[5..].to_owned())].into();
         let managed = ManagedFields { owner: owner.to_owned(), labels, ..Default::default() };
         let asset = Asset { display_name: name.to_owned(), managed: Some(managed), ..Default::default() };
-        running.assets().create_asset(CreateAssetRequest { asset: Some(asset) }).await.unwrap();
+        running
+            .assets()
+            .create_asset(CreateAssetRequest { asset: Some(asset), ..Default::default() })
+            .await
+            .unwrap();
     }
     let gone = running.list("\"rack 2\"").await.remove(0);
     let delete = DeleteAssetRequest { name: gone.name, ..Default::default() };
