@@ -93,10 +93,10 @@ struct SortedRow {
 impl Listing {
     /// `FROM … WHERE …`, without the place of the page.
     pub fn from_where(&self) -> Sql {
-        self.from_where_of(self.source.sql())
+        self.with_source(self.source.sql())
     }
 
-    fn from_where_of(&self, source: Sql) -> Sql {
+    fn with_source(&self, source: Sql) -> Sql {
         let mut sql = Sql::new(" FROM ")
             .then(source)
             .text(" AS asset LEFT JOIN node ON node.uid = asset.node_uid WHERE ")
@@ -146,7 +146,7 @@ impl Listing {
     fn walk(&self, source: Sql) -> Sql {
         let keys = self.order.keys();
         let names: Vec<String> = keys.iter().map(|key| expression(key.field).to_owned()).collect();
-        let mut sql = Sql::new(format!("SELECT {}", columns(self.source))).then(self.from_where_of(source));
+        let mut sql = Sql::new(format!("SELECT {}", columns(self.source))).then(self.with_source(source));
         if let Some(after) = &self.after {
             sql = sql.text(" AND ").then(beyond(&self.order, &names, after));
         }

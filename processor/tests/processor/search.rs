@@ -28,7 +28,7 @@ async fn filled() -> Running {
         let asset = Asset { display_name: name.to_owned(), managed: Some(managed), ..Default::default() };
         running
             .assets()
-            .create_asset(CreateAssetRequest { asset: Some(asset), ..Default::default() })
+            .create_asset(CreateAssetRequest { asset: Some(asset), ..CreateAssetRequest::default() })
             .await
             .unwrap();
     }

@@ -26,7 +26,10 @@ async fn searches_answer_the_same_by_grpc_and_rest() {
             ..Default::default()
         };
         let asset = Asset { display_name: name.to_owned(), managed: Some(managed), ..Default::default() };
-        assets.create_asset(CreateAssetRequest { asset: Some(asset) }).await.unwrap();
+        assets
+            .create_asset(CreateAssetRequest { asset: Some(asset), ..CreateAssetRequest::default() })
+            .await
+            .unwrap();
     }
     let wrong: &[&str] = &["!"];
     for (filter, order_by, expected) in [

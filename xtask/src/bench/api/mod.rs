@@ -158,14 +158,14 @@ fn p99(millis: &[f64]) -> f64 {
 }
 
 fn figures(answers: &[Answer]) -> Result<Vec<Figure>, Error> {
-    let sample =
+    let sample_of =
         |answer: &Answer| Sample::new(answer.millis.clone()).ok_or_else(|| wrong("measure anything"));
     let by_key = answers.iter().find(|answer| answer.suite == "get").ok_or_else(|| wrong("read by key"))?;
-    let by_key = sample(by_key)?.median();
-    let first = answers.iter().find(|answer| answer.name == "page 1").map(sample).transpose()?;
+    let by_key = sample_of(by_key)?.median();
+    let first = answers.iter().find(|answer| answer.name == "page 1").map(sample_of).transpose()?;
     let mut figures = Vec::new();
     for answer in answers {
-        let sample = sample(answer)?;
+        let sample = sample_of(answer)?;
         let median = |name: &str| Figure::median(name, "ms", &sample);
         let now = answer.suite.strip_prefix("past ");
         let name = match now.unwrap_or(&answer.suite) {
@@ -178,7 +178,7 @@ fn figures(answers: &[Answer]) -> Result<Vec<Figure>, Error> {
         };
         if let Some(suite) = now {
             let same = answers.iter().find(|other| other.suite == suite && other.name == answer.name);
-            let same = same.map(sample).transpose()?.as_ref().map_or(f64::NAN, Sample::median);
+            let same = same.map(sample_of).transpose()?.as_ref().map_or(f64::NAN, Sample::median);
             let figure =
                 median(&format!("as of before all changed three times: {name}")).beside("as of now", same);
             figures.push(match suite {
