@@ -80,6 +80,7 @@ const EVENT_TONE: Record<EventType, Tone> = {
   [EventType.CHANGED]: "info",
   [EventType.REMOVED]: "warn",
   [EventType.CREATED]: "good",
+  [EventType.UNDELETED]: "info",
   [EventType.EDITED]: "info",
   [EventType.DELETED]: "bad",
 };

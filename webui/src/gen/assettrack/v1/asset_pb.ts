@@ -19,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file assettrack/v1/asset.proto.
  */
 export const file_assettrack_v1_asset: GenFile = /*@__PURE__*/
-  fileDesc("Chlhc3NldHRyYWNrL3YxL2Fzc2V0LnByb3RvEg1hc3NldHRyYWNrLnYxIs4ECgVBc3NldBIMCgRuYW1lGAEgASgJEiYKBGtpbmQYAiABKA4yGC5hc3NldHRyYWNrLnYxLkFzc2V0S2luZBIUCgxkaXNwbGF5X25hbWUYAyABKAkSDAoEbm9kZRgEIAEoCRIZChFub2RlX2Rpc3BsYXlfbmFtZRgFIAEoCRITCgtuYXR1cmFsX2tleRgGIAEoCRIoCgVzdGF0ZRgHIAEoDjIZLmFzc2V0dHJhY2sudjEuQXNzZXRTdGF0ZRIsCgdkZXRhaWxzGAggASgLMhsuYXNzZXR0cmFjay52MS5Bc3NldERldGFpbHMSLQoHbWFuYWdlZBgJIAEoCzIcLmFzc2V0dHJhY2sudjEuTWFuYWdlZEZpZWxkcxIQCghyZXZpc2lvbhgKIAEoAxIYChBtYW5hZ2VkX3JldmlzaW9uGAsgASgDEgwKBGV0YWcYDCABKAkSMwoPZmlyc3Rfc2Vlbl90aW1lGA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCg5sYXN0X3NlZW5fdGltZRgOIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLY3JlYXRlX3RpbWUYDyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGBAgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtkZWxldGVfdGltZRgRIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAi1QEKDU1hbmFnZWRGaWVsZHMSDQoFb3duZXIYASABKAkSKwoJbGlmZWN5Y2xlGAIgASgOMhguYXNzZXR0cmFjay52MS5MaWZlY3ljbGUSEAoIbG9jYXRpb24YAyABKAkSOAoGbGFiZWxzGAQgAygLMiguYXNzZXR0cmFjay52MS5NYW5hZ2VkRmllbGRzLkxhYmVsc0VudHJ5Eg0KBW5vdGVzGAUgASgJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEqWgoKQXNzZXRTdGF0ZRIbChdBU1NFVF9TVEFURV9VTlNQRUNJRklFRBAAEhYKEkFTU0VUX1NUQVRFX0FDVElWRRABEhcKE0FTU0VUX1NUQVRFX1JFTU9WRUQQAiqJAQoJTGlmZWN5Y2xlEhkKFUxJRkVDWUNMRV9VTlNQRUNJRklFRBAAEhUKEUxJRkVDWUNMRV9QTEFOTkVEEAESGAoUTElGRUNZQ0xFX0lOX1NFUlZJQ0UQAhIZChVMSUZFQ1lDTEVfTUFJTlRFTkFOQ0UQAxIVChFMSUZFQ1lDTEVfUkVUSVJFRBAEYgZwcm90bzM", [file_assettrack_v1_details, file_assettrack_v1_kind, file_google_protobuf_timestamp]);
+  fileDesc("Chlhc3NldHRyYWNrL3YxL2Fzc2V0LnByb3RvEg1hc3NldHRyYWNrLnYxIs4ECgVBc3NldBIMCgRuYW1lGAEgASgJEiYKBGtpbmQYAiABKA4yGC5hc3NldHRyYWNrLnYxLkFzc2V0S2luZBIUCgxkaXNwbGF5X25hbWUYAyABKAkSDAoEbm9kZRgEIAEoCRIZChFub2RlX2Rpc3BsYXlfbmFtZRgFIAEoCRITCgtuYXR1cmFsX2tleRgGIAEoCRIoCgVzdGF0ZRgHIAEoDjIZLmFzc2V0dHJhY2sudjEuQXNzZXRTdGF0ZRIsCgdkZXRhaWxzGAggASgLMhsuYXNzZXR0cmFjay52MS5Bc3NldERldGFpbHMSLQoHbWFuYWdlZBgJIAEoCzIcLmFzc2V0dHJhY2sudjEuTWFuYWdlZEZpZWxkcxIQCghyZXZpc2lvbhgKIAEoAxIYChBtYW5hZ2VkX3JldmlzaW9uGAsgASgDEgwKBGV0YWcYDCABKAkSMwoPZmlyc3Rfc2Vlbl90aW1lGA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCg5sYXN0X3NlZW5fdGltZRgOIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLY3JlYXRlX3RpbWUYDyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGBAgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtkZWxldGVfdGltZRgRIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAi0QIKDU1hbmFnZWRGaWVsZHMSDQoFb3duZXIYASABKAkSKwoJbGlmZWN5Y2xlGAIgASgOMhguYXNzZXR0cmFjay52MS5MaWZlY3ljbGUSEAoIbG9jYXRpb24YAyABKAkSOAoGbGFiZWxzGAQgAygLMiguYXNzZXR0cmFjay52MS5NYW5hZ2VkRmllbGRzLkxhYmVsc0VudHJ5Eg0KBW5vdGVzGAUgASgJEkUKDWN1c3RvbV9maWVsZHMYBiADKAsyLi5hc3NldHRyYWNrLnYxLk1hbmFnZWRGaWVsZHMuQ3VzdG9tRmllbGRzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARozChFDdXN0b21GaWVsZHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBKloKCkFzc2V0U3RhdGUSGwoXQVNTRVRfU1RBVEVfVU5TUEVDSUZJRUQQABIWChJBU1NFVF9TVEFURV9BQ1RJVkUQARIXChNBU1NFVF9TVEFURV9SRU1PVkVEEAIq0AEKCUxpZmVjeWNsZRIZChVMSUZFQ1lDTEVfVU5TUEVDSUZJRUQQABIVChFMSUZFQ1lDTEVfUExBTk5FRBABEhgKFExJRkVDWUNMRV9JTl9TRVJWSUNFEAISGQoVTElGRUNZQ0xFX01BSU5URU5BTkNFEAMSFQoRTElGRUNZQ0xFX1JFVElSRUQQBBIVChFMSUZFQ1lDTEVfT1JERVJFRBAFEhYKEkxJRkVDWUNMRV9JTl9TVE9DSxAGEhYKEkxJRkVDWUNMRV9ESVNQT1NFRBAHYgZwcm90bzM", [file_assettrack_v1_details, file_assettrack_v1_kind, file_google_protobuf_timestamp]);
 
 /**
  * One thing in the inventory.
@@ -165,35 +165,42 @@ export const AssetSchema: GenMessage<Asset> = /*@__PURE__*/
   messageDesc(file_assettrack_v1_asset, 0);
 
 /**
- * What people record about an asset. Agents never touch it.
+ * What people record about an asset. Agents never touch it. Rules hold for what
+ * an edit changes: what was recorded before a rule stays until it is edited.
  *
  * @generated from message assettrack.v1.ManagedFields
  */
 export type ManagedFields = Message<"assettrack.v1.ManagedFields"> & {
   /**
-   * Who answers for it: a person, team or address. At most 256 bytes.
+   * Who answers for it: a person, team or address, such as `team-storage` or
+   * `ana@example.org`. One line of at most 256 bytes, without white space at its
+   * ends.
    *
    * @generated from field: string owner = 1;
    */
   owner: string;
 
   /**
-   * Where it stands in its life.
+   * Where it stands in its life. See Lifecycle for what may follow what.
    *
    * @generated from field: assettrack.v1.Lifecycle lifecycle = 2;
    */
   lifecycle: Lifecycle;
 
   /**
-   * Where it is, such as `dc1/row 4/rack 12`. At most 256 bytes.
+   * Where it is, such as `dc1/row 4/rack 12`. One line of at most 256 bytes,
+   * without white space at its ends.
    *
    * @generated from field: string location = 3;
    */
   location: string;
 
   /**
-   * Keys of 1 to 63 characters `[a-z0-9._/-]`, beginning with a letter or a
-   * digit; values of at most 256 bytes; at most 64 of them.
+   * At most 64 of them, with keys and values as Kubernetes has them. A key is a
+   * name, or a prefix, `/` and a name. A name is 1 to 63 characters of
+   * `[A-Za-z0-9._-]` that begins and ends with a letter or a digit; a prefix is a
+   * DNS name of at most 253 characters of `[a-z0-9.-]`. A value is empty, or formed
+   * as a name is.
    *
    * @generated from field: map<string, string> labels = 4;
    */
@@ -205,6 +212,15 @@ export type ManagedFields = Message<"assettrack.v1.ManagedFields"> & {
    * @generated from field: string notes = 5;
    */
   notes: string;
+
+  /**
+   * Values of the fields that CustomFieldService defines, by key; at most 64 of
+   * them, each as text of 1 to 1,024 bytes in the form that the type of its field
+   * asks for. A key without a definition is refused.
+   *
+   * @generated from field: map<string, string> custom_fields = 6;
+   */
+  customFields: { [key: string]: string };
 };
 
 /**
@@ -249,7 +265,10 @@ export const AssetStateSchema: GenEnum<AssetState> = /*@__PURE__*/
   enumDesc(file_assettrack_v1_asset, 0);
 
 /**
- * Where an asset stands in its life, as people see it.
+ * Where an asset stands in its life, as people see it. One without a lifecycle
+ * may get any; afterwards what is named below may follow, and it cannot be taken
+ * away again. Another one is FAILED_PRECONDITION, reason `ILLEGAL_TRANSITION`, whose
+ * metadata has `from`, `to` and `allowed`.
  *
  * @generated from enum assettrack.v1.Lifecycle
  */
@@ -262,32 +281,53 @@ export enum Lifecycle {
   UNSPECIFIED = 0,
 
   /**
-   * Ordered or reserved, not in use yet.
+   * Wanted or reserved. Then ORDERED, IN_STOCK, IN_SERVICE or RETIRED.
    *
    * @generated from enum value: LIFECYCLE_PLANNED = 1;
    */
   PLANNED = 1,
 
   /**
-   * In use.
+   * In use. Then IN_STOCK, MAINTENANCE or RETIRED.
    *
    * @generated from enum value: LIFECYCLE_IN_SERVICE = 2;
    */
   IN_SERVICE = 2,
 
   /**
-   * Taken out for maintenance.
+   * Taken out for maintenance. Then IN_STOCK, IN_SERVICE or RETIRED.
    *
    * @generated from enum value: LIFECYCLE_MAINTENANCE = 3;
    */
   MAINTENANCE = 3,
 
   /**
-   * Out of use for good.
+   * Out of use. Then IN_STOCK or IN_SERVICE, if it is brought back, or DISPOSED.
    *
    * @generated from enum value: LIFECYCLE_RETIRED = 4;
    */
   RETIRED = 4,
+
+  /**
+   * Ordered and not delivered. Then PLANNED, IN_STOCK, IN_SERVICE or RETIRED.
+   *
+   * @generated from enum value: LIFECYCLE_ORDERED = 5;
+   */
+  ORDERED = 5,
+
+  /**
+   * There and not in use. Then IN_SERVICE, MAINTENANCE or RETIRED.
+   *
+   * @generated from enum value: LIFECYCLE_IN_STOCK = 6;
+   */
+  IN_STOCK = 6,
+
+  /**
+   * Given away or destroyed. Then RETIRED, if it was said by mistake.
+   *
+   * @generated from enum value: LIFECYCLE_DISPOSED = 7;
+   */
+  DISPOSED = 7,
 }
 
 /**

@@ -8,6 +8,14 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Asset, AssetSchema } from "./asset_pb";
 import { file_assettrack_v1_asset } from "./asset_pb";
+import type { BatchGetAssetsRequestSchema, BatchGetAssetsResponseSchema, BatchUpdateAssetsRequestSchema, BatchUpdateAssetsResponseSchema, UndeleteAssetRequestSchema } from "./asset_batch_pb";
+import { file_assettrack_v1_asset_batch } from "./asset_batch_pb";
+import type { DiffAssetRequestSchema, DiffAssetResponseSchema, DiffAssetsRequestSchema, DiffAssetsResponseSchema, RevertAssetRequestSchema } from "./asset_history_pb";
+import { file_assettrack_v1_asset_history } from "./asset_history_pb";
+import type { ListRelatedAssetsRequestSchema, ListRelatedAssetsResponseSchema } from "./asset_relations_pb";
+import { file_assettrack_v1_asset_relations } from "./asset_relations_pb";
+import type { SummarizeAssetsRequestSchema, SummarizeAssetsResponseSchema } from "./asset_summary_pb";
+import { file_assettrack_v1_asset_summary } from "./asset_summary_pb";
 import type { WatchAssetsRequestSchema, WatchAssetsResponseSchema } from "./asset_watch_pb";
 import { file_assettrack_v1_asset_watch } from "./asset_watch_pb";
 import type { Event } from "./event_pb";
@@ -22,7 +30,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file assettrack/v1/asset_service.proto.
  */
 export const file_assettrack_v1_asset_service: GenFile = /*@__PURE__*/
-  fileDesc("CiFhc3NldHRyYWNrL3YxL2Fzc2V0X3NlcnZpY2UucHJvdG8SDWFzc2V0dHJhY2sudjEiOQoSQ3JlYXRlQXNzZXRSZXF1ZXN0EiMKBWFzc2V0GAEgASgLMhQuYXNzZXR0cmFjay52MS5Bc3NldCIfCg9HZXRBc3NldFJlcXVlc3QSDAoEbmFtZRgBIAEoCSJgChFMaXN0QXNzZXRzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCRIOCgZmaWx0ZXIYAyABKAkSFAoMc2hvd19kZWxldGVkGAQgASgIIlMKEkxpc3RBc3NldHNSZXNwb25zZRIkCgZhc3NldHMYASADKAsyFC5hc3NldHRyYWNrLnYxLkFzc2V0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJqChJVcGRhdGVBc3NldFJlcXVlc3QSIwoFYXNzZXQYASABKAsyFC5hc3NldHRyYWNrLnYxLkFzc2V0Ei8KC3VwZGF0ZV9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayIwChJEZWxldGVBc3NldFJlcXVlc3QSDAoEbmFtZRgBIAEoCRIMCgRldGFnGAIgASgJIlIKGUxpc3RBc3NldFJldmlzaW9uc1JlcXVlc3QSDgoGcGFyZW50GAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJImYKGkxpc3RBc3NldFJldmlzaW9uc1Jlc3BvbnNlEi8KCXJldmlzaW9ucxgBIAMoCzIcLmFzc2V0dHJhY2sudjEuQXNzZXRSZXZpc2lvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiqgEKDUFzc2V0UmV2aXNpb24SDAoEbmFtZRgBIAEoCRIQCghyZXZpc2lvbhgCIAEoAxIjCgVldmVudBgDIAEoCzIULmFzc2V0dHJhY2sudjEuRXZlbnQSIwoFYXNzZXQYBCABKAsyFC5hc3NldHRyYWNrLnYxLkFzc2V0Ei8KC3JlY29yZF90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcDKbBgoMQXNzZXRTZXJ2aWNlEmEKC0NyZWF0ZUFzc2V0EiEuYXNzZXR0cmFjay52MS5DcmVhdGVBc3NldFJlcXVlc3QaFC5hc3NldHRyYWNrLnYxLkFzc2V0IhmC0+STAhM6BWFzc2V0IgovdjEvYXNzZXRzEl0KCEdldEFzc2V0Eh4uYXNzZXR0cmFjay52MS5HZXRBc3NldFJlcXVlc3QaFC5hc3NldHRyYWNrLnYxLkFzc2V0IhuC0+STAhUSEy92MS97bmFtZT1hc3NldHMvKn0SZQoKTGlzdEFzc2V0cxIgLmFzc2V0dHJhY2sudjEuTGlzdEFzc2V0c1JlcXVlc3QaIS5hc3NldHRyYWNrLnYxLkxpc3RBc3NldHNSZXNwb25zZSISgtPkkwIMEgovdjEvYXNzZXRzEnAKC1VwZGF0ZUFzc2V0EiEuYXNzZXR0cmFjay52MS5VcGRhdGVBc3NldFJlcXVlc3QaFC5hc3NldHRyYWNrLnYxLkFzc2V0IiiC0+STAiI6BWFzc2V0MhkvdjEve2Fzc2V0Lm5hbWU9YXNzZXRzLyp9EmMKC0RlbGV0ZUFzc2V0EiEuYXNzZXR0cmFjay52MS5EZWxldGVBc3NldFJlcXVlc3QaFC5hc3NldHRyYWNrLnYxLkFzc2V0IhuC0+STAhUqEy92MS97bmFtZT1hc3NldHMvKn0SkgEKEkxpc3RBc3NldFJldmlzaW9ucxIoLmFzc2V0dHJhY2sudjEuTGlzdEFzc2V0UmV2aXNpb25zUmVxdWVzdBopLmFzc2V0dHJhY2sudjEuTGlzdEFzc2V0UmV2aXNpb25zUmVzcG9uc2UiJ4LT5JMCIRIfL3YxL3twYXJlbnQ9YXNzZXRzLyp9L3JldmlzaW9ucxJwCgtXYXRjaEFzc2V0cxIhLmFzc2V0dHJhY2sudjEuV2F0Y2hBc3NldHNSZXF1ZXN0GiIuYXNzZXR0cmFjay52MS5XYXRjaEFzc2V0c1Jlc3BvbnNlIhiC0+STAhISEC92MS9hc3NldHM6d2F0Y2gwARoEqLsYAWIGcHJvdG8z", [file_assettrack_v1_asset, file_assettrack_v1_asset_watch, file_assettrack_v1_event, file_assettrack_v1_options, file_google_api_annotations, file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
+  fileDesc("CiFhc3NldHRyYWNrL3YxL2Fzc2V0X3NlcnZpY2UucHJvdG8SDWFzc2V0dHJhY2sudjEiZAoSQ3JlYXRlQXNzZXRSZXF1ZXN0EiMKBWFzc2V0GAEgASgLMhQuYXNzZXR0cmFjay52MS5Bc3NldBISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgiTgoPR2V0QXNzZXRSZXF1ZXN0EgwKBG5hbWUYASABKAkSLQoJcmVhZF90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCK8AQoRTGlzdEFzc2V0c1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkSDgoGZmlsdGVyGAMgASgJEhQKDHNob3dfZGVsZXRlZBgEIAEoCBItCglyZWFkX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCG9yZGVyX2J5GAUgASgJEhkKEXJldHVybl90b3RhbF9zaXplGAYgASgIIoUBChJMaXN0QXNzZXRzUmVzcG9uc2USJAoGYXNzZXRzGAEgAygLMhQuYXNzZXR0cmFjay52MS5Bc3NldBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSEgoKdG90YWxfc2l6ZRgDIAEoAxIcChR0b3RhbF9zaXplX2VzdGltYXRlZBgEIAEoCCKVAQoSVXBkYXRlQXNzZXRSZXF1ZXN0EiMKBWFzc2V0GAEgASgLMhQuYXNzZXR0cmFjay52MS5Bc3NldBIvCgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sSEgoKcmVxdWVzdF9pZBgDIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAQgASgIIlsKEkRlbGV0ZUFzc2V0UmVxdWVzdBIMCgRuYW1lGAEgASgJEgwKBGV0YWcYAiABKAkSEgoKcmVxdWVzdF9pZBgDIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAQgASgIIlIKGUxpc3RBc3NldFJldmlzaW9uc1JlcXVlc3QSDgoGcGFyZW50GAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJImYKGkxpc3RBc3NldFJldmlzaW9uc1Jlc3BvbnNlEi8KCXJldmlzaW9ucxgBIAMoCzIcLmFzc2V0dHJhY2sudjEuQXNzZXRSZXZpc2lvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiqgEKDUFzc2V0UmV2aXNpb24SDAoEbmFtZRgBIAEoCRIQCghyZXZpc2lvbhgCIAEoAxIjCgVldmVudBgDIAEoCzIULmFzc2V0dHJhY2sudjEuRXZlbnQSIwoFYXNzZXQYBCABKAsyFC5hc3NldHRyYWNrLnYxLkFzc2V0Ei8KC3JlY29yZF90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcDL9DQoMQXNzZXRTZXJ2aWNlEmEKC0NyZWF0ZUFzc2V0EiEuYXNzZXR0cmFjay52MS5DcmVhdGVBc3NldFJlcXVlc3QaFC5hc3NldHRyYWNrLnYxLkFzc2V0IhmC0+STAhM6BWFzc2V0IgovdjEvYXNzZXRzEl0KCEdldEFzc2V0Eh4uYXNzZXR0cmFjay52MS5HZXRBc3NldFJlcXVlc3QaFC5hc3NldHRyYWNrLnYxLkFzc2V0IhuC0+STAhUSEy92MS97bmFtZT1hc3NldHMvKn0SZQoKTGlzdEFzc2V0cxIgLmFzc2V0dHJhY2sudjEuTGlzdEFzc2V0c1JlcXVlc3QaIS5hc3NldHRyYWNrLnYxLkxpc3RBc3NldHNSZXNwb25zZSISgtPkkwIMEgovdjEvYXNzZXRzEn4KD1N1bW1hcml6ZUFzc2V0cxIlLmFzc2V0dHJhY2sudjEuU3VtbWFyaXplQXNzZXRzUmVxdWVzdBomLmFzc2V0dHJhY2sudjEuU3VtbWFyaXplQXNzZXRzUmVzcG9uc2UiHILT5JMCFhIUL3YxL2Fzc2V0czpzdW1tYXJpemUScAoLVXBkYXRlQXNzZXQSIS5hc3NldHRyYWNrLnYxLlVwZGF0ZUFzc2V0UmVxdWVzdBoULmFzc2V0dHJhY2sudjEuQXNzZXQiKILT5JMCIjoFYXNzZXQyGS92MS97YXNzZXQubmFtZT1hc3NldHMvKn0SYwoLRGVsZXRlQXNzZXQSIS5hc3NldHRyYWNrLnYxLkRlbGV0ZUFzc2V0UmVxdWVzdBoULmFzc2V0dHJhY2sudjEuQXNzZXQiG4LT5JMCFSoTL3YxL3tuYW1lPWFzc2V0cy8qfRJzCg1VbmRlbGV0ZUFzc2V0EiMuYXNzZXR0cmFjay52MS5VbmRlbGV0ZUFzc2V0UmVxdWVzdBoULmFzc2V0dHJhY2sudjEuQXNzZXQiJ4LT5JMCIToBKiIcL3YxL3tuYW1lPWFzc2V0cy8qfTp1bmRlbGV0ZRJ6Cg5CYXRjaEdldEFzc2V0cxIkLmFzc2V0dHJhY2sudjEuQmF0Y2hHZXRBc3NldHNSZXF1ZXN0GiUuYXNzZXR0cmFjay52MS5CYXRjaEdldEFzc2V0c1Jlc3BvbnNlIhuC0+STAhUSEy92MS9hc3NldHM6YmF0Y2hHZXQSiQEKEUJhdGNoVXBkYXRlQXNzZXRzEicuYXNzZXR0cmFjay52MS5CYXRjaFVwZGF0ZUFzc2V0c1JlcXVlc3QaKC5hc3NldHRyYWNrLnYxLkJhdGNoVXBkYXRlQXNzZXRzUmVzcG9uc2UiIYLT5JMCGzoBKiIWL3YxL2Fzc2V0czpiYXRjaFVwZGF0ZRKSAQoSTGlzdEFzc2V0UmV2aXNpb25zEiguYXNzZXR0cmFjay52MS5MaXN0QXNzZXRSZXZpc2lvbnNSZXF1ZXN0GikuYXNzZXR0cmFjay52MS5MaXN0QXNzZXRSZXZpc2lvbnNSZXNwb25zZSIngtPkkwIhEh8vdjEve3BhcmVudD1hc3NldHMvKn0vcmV2aXNpb25zEnAKC1dhdGNoQXNzZXRzEiEuYXNzZXR0cmFjay52MS5XYXRjaEFzc2V0c1JlcXVlc3QaIi5hc3NldHRyYWNrLnYxLldhdGNoQXNzZXRzUmVzcG9uc2UiGILT5JMCEhIQL3YxL2Fzc2V0czp3YXRjaDABEnAKCURpZmZBc3NldBIfLmFzc2V0dHJhY2sudjEuRGlmZkFzc2V0UmVxdWVzdBogLmFzc2V0dHJhY2sudjEuRGlmZkFzc2V0UmVzcG9uc2UiIILT5JMCGhIYL3YxL3tuYW1lPWFzc2V0cy8qfTpkaWZmEmwKCkRpZmZBc3NldHMSIC5hc3NldHRyYWNrLnYxLkRpZmZBc3NldHNSZXF1ZXN0GiEuYXNzZXR0cmFjay52MS5EaWZmQXNzZXRzUmVzcG9uc2UiF4LT5JMCERIPL3YxL2Fzc2V0czpkaWZmMAESbQoLUmV2ZXJ0QXNzZXQSIS5hc3NldHRyYWNrLnYxLlJldmVydEFzc2V0UmVxdWVzdBoULmFzc2V0dHJhY2sudjEuQXNzZXQiJYLT5JMCHzoBKiIaL3YxL3tuYW1lPWFzc2V0cy8qfTpyZXZlcnQSkwEKEUxpc3RSZWxhdGVkQXNzZXRzEicuYXNzZXR0cmFjay52MS5MaXN0UmVsYXRlZEFzc2V0c1JlcXVlc3QaKC5hc3NldHRyYWNrLnYxLkxpc3RSZWxhdGVkQXNzZXRzUmVzcG9uc2UiK4LT5JMCJRIjL3YxL3twYXJlbnQ9YXNzZXRzLyp9L3JlbGF0ZWRBc3NldHMaBKi7GAFiBnByb3RvMw", [file_assettrack_v1_asset, file_assettrack_v1_asset_batch, file_assettrack_v1_asset_history, file_assettrack_v1_asset_relations, file_assettrack_v1_asset_summary, file_assettrack_v1_asset_watch, file_assettrack_v1_event, file_assettrack_v1_options, file_google_api_annotations, file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
 
 /**
  * For CreateAsset.
@@ -37,6 +45,20 @@ export type CreateAssetRequest = Message<"assettrack.v1.CreateAssetRequest"> & {
    * @generated from field: assettrack.v1.Asset asset = 1;
    */
   asset?: Asset | undefined;
+
+  /**
+   * UUID by which the call is done once.
+   *
+   * @generated from field: string request_id = 2;
+   */
+  requestId: string;
+
+  /**
+   * Answers as if it were done, with a name that is not kept, and does nothing.
+   *
+   * @generated from field: bool validate_only = 3;
+   */
+  validateOnly: boolean;
 };
 
 /**
@@ -58,6 +80,14 @@ export type GetAssetRequest = Message<"assettrack.v1.GetAssetRequest"> & {
    * @generated from field: string name = 1;
    */
   name: string;
+
+  /**
+   * Reads it as it was recorded at this time; NOT_FOUND if there was no such
+   * asset. See ListAssetsRequest.
+   *
+   * @generated from field: google.protobuf.Timestamp read_time = 2;
+   */
+  readTime?: Timestamp | undefined;
 };
 
 /**
@@ -88,15 +118,41 @@ export type ListAssetsRequest = Message<"assettrack.v1.ListAssetsRequest"> & {
   pageToken: string;
 
   /**
-   * AIP-160 on name, kind, display_name, node, node_display_name, natural_key,
-   * state, revision, the times, managed.owner, managed.lifecycle,
-   * managed.location, managed.labels.KEY, and details.* by path. Operators
-   * = != < <= > >= : with AND, OR, NOT and parentheses; `*` in a quoted value
-   * stands for any text; a bare word is looked for in display_name,
-   * natural_key and node_display_name. `:` on a field within a list of
-   * messages, such as `details.relations.natural_key:"x"`, asks whether one of
-   * them has this value. At most 8,192 bytes and 100 terms.
-   * Example: `kind=PACKAGE AND details.package.version:"3.0*"`.
+   * AIP-160 on every field of Asset but `etag`: by path through messages and
+   * maps, such as `details.package.version`, `managed.owner`,
+   * `managed.labels."example.org/team"`. A key may be in quotes, and has to be
+   * where it holds anything but letters, digits, `_`, `-`, `/` and dots.
+   *
+   * Terms: `field operator value` with = != < <= > >= and `:`; `field:*` asks
+   * whether it is set; a word alone is looked for in display_name, natural_key
+   * and node_display_name, whatever its case. AND, OR, NOT or `-`, parentheses.
+   * Terms side by side mean AND; OR binds closer than AND. `field=(a OR b)`
+   * stands for `(field=a OR field=b)`, also with `:`; `field!=(a OR b)` for NOT
+   * of that.
+   *
+   * Values: text, in quotes where it holds spaces, quotes or parentheses; in it
+   * `*` stands for any text, `\*` for an asterisk, and in quotes `\\` for a
+   * backslash. `=` on text is exact, `:` finds it anywhere, whatever its case;
+   * with `*` the whole must fit. Numbers in decimal, also negative; `true` and
+   * `false`; enums with or without their prefix; bytes in base64; times as
+   * `2026-03-03T00:00:00Z` or as a date, which is its beginning in UTC;
+   * `now()`, `ago(24h)` and `ahead(30d)` for times, taken with each page, with
+   * durations in s, m, h, d, w of at most 100,000. `:` on a list asks whether
+   * an item is the value, on a list of messages whether one of them has it:
+   * `details.relations.natural_key:"x"`; on a map whether it has the key, on a
+   * message whether it has the field.
+   *
+   * What is absent differs (`!=`) from every value. A field of `details` that
+   * is not set has its default, but only on assets of its kind. Labels and
+   * custom fields are compared as numbers by < <= > >= where both sides are
+   * numbers, else as text.
+   *
+   * At most 8,192 bytes, 100 terms, 20 levels and a cost of 200: a comparison
+   * costs 1, of a field below `details` or `managed` 2, in a list 4; a search
+   * for text (`:` or `*`) twice as much, a word alone 4, and each `*` 1. An
+   * error names the character, from 1, and what was expected, and for an
+   * unknown name the nearest. Example: `kind=PACKAGE AND
+   * details.package.version:"3.0*"`.
    *
    * @generated from field: string filter = 3;
    */
@@ -108,6 +164,42 @@ export type ListAssetsRequest = Message<"assettrack.v1.ListAssetsRequest"> & {
    * @generated from field: bool show_deleted = 4;
    */
   showDeleted: boolean;
+
+  /**
+   * Answers as the inventory was at this time: what was recorded until then, by
+   * the database's clock, to the microsecond. Filters are about that time too. Of
+   * what was not recorded as an event, `node_display_name` is of now, and
+   * `last_seen_time` is not set while ACTIVE. OUT_OF_RANGE before the earliest
+   * time that is kept, which the metadata (`earliest_time`) names;
+   * INVALID_ARGUMENT in the future; UNAVAILABLE if what is being recorded at the
+   * moment takes so long that the answer could still change: try again.
+   *
+   * @generated from field: google.protobuf.Timestamp read_time = 10;
+   */
+  readTime?: Timestamp | undefined;
+
+  /**
+   * Order (AIP-132): up to 3 fields, separated by commas, each with ` desc` or
+   * not; empty for `display_name`. What is the same by these comes in the order
+   * of the IDs. Text is ordered by its characters' numbers; what is absent
+   * comes before everything else, with `desc` after it.
+   *
+   * By `display_name`, `name` and `kind,display_name`, all with `desc` or none,
+   * any number of assets. Also by node, node_display_name, natural_key, state,
+   * revision, managed_revision, first_seen_time, last_seen_time, create_time,
+   * update_time and delete_time, and in any mixture, if the filter leaves at
+   * most 100,000 assets, else FAILED_PRECONDITION.
+   *
+   * @generated from field: string order_by = 5;
+   */
+  orderBy: string;
+
+  /**
+   * Whether to tell how many there are in all; takes up to 0.3 s longer.
+   *
+   * @generated from field: bool return_total_size = 6;
+   */
+  returnTotalSize: boolean;
 };
 
 /**
@@ -136,6 +228,21 @@ export type ListAssetsResponse = Message<"assettrack.v1.ListAssetsResponse"> & {
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
+
+  /**
+   * How many assets all pages have together, if `return_total_size` asks for
+   * it.
+   *
+   * @generated from field: int64 total_size = 3;
+   */
+  totalSize: bigint;
+
+  /**
+   * Whether `total_size` is an estimate: it may be off by much.
+   *
+   * @generated from field: bool total_size_estimated = 4;
+   */
+  totalSizeEstimated: boolean;
 };
 
 /**
@@ -159,12 +266,29 @@ export type UpdateAssetRequest = Message<"assettrack.v1.UpdateAssetRequest"> & {
   asset?: Asset | undefined;
 
   /**
-   * Paths to write, such as `managed.owner` or `managed.labels`; `*` for all
-   * of `managed`. Empty: the managed fields that are set.
+   * Paths to write (AIP-134, AIP-161), such as `managed.owner`,
+   * `managed.labels`, or one entry of a map: `managed.labels.env`,
+   * ``managed.labels.`example.org/team` ``. What the mask names and the asset does
+   * not have is taken away. `managed` for all of that, `*` for all that can be
+   * edited. Empty: the fields that are set. At most 256 paths.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
   updateMask?: FieldMask | undefined;
+
+  /**
+   * UUID by which the call is done once.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+
+  /**
+   * Answers as if it were done, and does nothing.
+   *
+   * @generated from field: bool validate_only = 4;
+   */
+  validateOnly: boolean;
 };
 
 /**
@@ -193,6 +317,20 @@ export type DeleteAssetRequest = Message<"assettrack.v1.DeleteAssetRequest"> & {
    * @generated from field: string etag = 2;
    */
   etag: string;
+
+  /**
+   * UUID by which the call is done once.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+
+  /**
+   * Answers as if it were done, and does nothing.
+   *
+   * @generated from field: bool validate_only = 4;
+   */
+  validateOnly: boolean;
 };
 
 /**
@@ -318,6 +456,12 @@ export const AssetRevisionSchema: GenMessage<AssetRevision> = /*@__PURE__*/
  * The inventory. Errors carry a google.rpc.ErrorInfo of domain `assettrack`,
  * and a google.rpc.BadRequest that names the field where one is at fault.
  *
+ * A call that writes may have a `request_id`, a random UUID (AIP-155). The same
+ * call under the same one is done once and gets the first answer again, for 24
+ * hours; another call under it is refused with INVALID_ARGUMENT. One that failed
+ * did nothing and may be sent again under its ID. With `validate_only` (AIP-163) a
+ * call answers as if it were done, and does nothing.
+ *
  * @generated from service assettrack.v1.AssetService
  */
 export const AssetService: GenService<{
@@ -342,7 +486,8 @@ export const AssetService: GenService<{
     output: typeof AssetSchema;
   },
   /**
-   * Lists assets by display name, then ID. Deleted ones only on request.
+   * Lists assets, by display name if no other order is asked for. Deleted ones
+   * only on request.
    *
    * @generated from rpc assettrack.v1.AssetService.ListAssets
    */
@@ -352,8 +497,19 @@ export const AssetService: GenService<{
     output: typeof ListAssetsResponseSchema;
   },
   /**
+   * Counts assets in groups. DEADLINE_EXCEEDED if it takes more than 5 s.
+   *
+   * @generated from rpc assettrack.v1.AssetService.SummarizeAssets
+   */
+  summarizeAssets: {
+    methodKind: "unary";
+    input: typeof SummarizeAssetsRequestSchema;
+    output: typeof SummarizeAssetsResponseSchema;
+  },
+  /**
    * Edits managed fields; of an asset that a person created also
-   * `display_name`. Observed fields are refused. ABORTED if the etag is stale.
+   * `display_name`. Observed fields are refused. ABORTED if the etag is stale,
+   * with the current one in the metadata (`current`).
    *
    * @generated from rpc assettrack.v1.AssetService.UpdateAsset
    */
@@ -372,6 +528,38 @@ export const AssetService: GenService<{
     methodKind: "unary";
     input: typeof DeleteAssetRequestSchema;
     output: typeof AssetSchema;
+  },
+  /**
+   * Takes a deletion back. ALREADY_EXISTS if the record is not deleted.
+   *
+   * @generated from rpc assettrack.v1.AssetService.UndeleteAsset
+   */
+  undeleteAsset: {
+    methodKind: "unary";
+    input: typeof UndeleteAssetRequestSchema;
+    output: typeof AssetSchema;
+  },
+  /**
+   * Reads assets by name, deleted ones included, in the order of the names.
+   * NOT_FOUND that names them if any are missing.
+   *
+   * @generated from rpc assettrack.v1.AssetService.BatchGetAssets
+   */
+  batchGetAssets: {
+    methodKind: "unary";
+    input: typeof BatchGetAssetsRequestSchema;
+    output: typeof BatchGetAssetsResponseSchema;
+  },
+  /**
+   * Edits many assets in one transaction, all or none: each by its own request,
+   * or all by one patch. With `validate_only` it tells what would change.
+   *
+   * @generated from rpc assettrack.v1.AssetService.BatchUpdateAssets
+   */
+  batchUpdateAssets: {
+    methodKind: "unary";
+    input: typeof BatchUpdateAssetsRequestSchema;
+    output: typeof BatchUpdateAssetsResponseSchema;
   },
   /**
    * Lists the revisions of an asset, newest first.
@@ -396,6 +584,55 @@ export const AssetService: GenService<{
     methodKind: "server_streaming";
     input: typeof WatchAssetsRequestSchema;
     output: typeof WatchAssetsResponseSchema;
+  },
+  /**
+   * Tells which fields of an asset differ between two revisions or two times.
+   * NOT_FOUND if a revision is not there, or is older than what is kept.
+   *
+   * @generated from rpc assettrack.v1.AssetService.DiffAsset
+   */
+  diffAsset: {
+    methodKind: "unary";
+    input: typeof DiffAssetRequestSchema;
+    output: typeof DiffAssetResponseSchema;
+  },
+  /**
+   * Tells which assets differ between two times under a filter, with the fields
+   * that do: ordered by ID, in answers of bounded size, until `done`.
+   *
+   * @generated from rpc assettrack.v1.AssetService.DiffAssets
+   */
+  diffAssets: {
+    methodKind: "server_streaming";
+    input: typeof DiffAssetsRequestSchema;
+    output: typeof DiffAssetsResponseSchema;
+  },
+  /**
+   * Gives an asset the managed fields of one of its revisions again, as a new
+   * edit; of an asset that a person created also its `display_name`. What agents
+   * see is untouched. A revert undoes a mistake, so it may go back to any
+   * lifecycle. Without a difference it does nothing. NOT_FOUND if the revision is
+   * not there, or is older than what is kept; ABORTED if the etag is stale;
+   * FAILED_PRECONDITION if the record is deleted.
+   *
+   * @generated from rpc assettrack.v1.AssetService.RevertAsset
+   */
+  revertAsset: {
+    methodKind: "unary";
+    input: typeof RevertAssetRequestSchema;
+    output: typeof AssetSchema;
+  },
+  /**
+   * Lists the ACTIVE assets that an asset relates to, over one or several steps.
+   * All are on its node. Through the node itself, which everything belongs to, a
+   * walk goes only if it begins there. NOT_FOUND if there is no such asset.
+   *
+   * @generated from rpc assettrack.v1.AssetService.ListRelatedAssets
+   */
+  listRelatedAssets: {
+    methodKind: "unary";
+    input: typeof ListRelatedAssetsRequestSchema;
+    output: typeof ListRelatedAssetsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_assettrack_v1_asset_service, 0);

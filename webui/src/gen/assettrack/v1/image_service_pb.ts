@@ -6,6 +6,8 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { SearchAffectedPackagesRequestSchema, SearchAffectedPackagesResponseSchema } from "./affected_packages_pb";
+import { file_assettrack_v1_affected_packages } from "./affected_packages_pb";
 import type { PackageDetails } from "./details_pb";
 import { file_assettrack_v1_details } from "./details_pb";
 import type { ImageContentSource } from "./event_pb";
@@ -20,7 +22,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file assettrack/v1/image_service.proto.
  */
 export const file_assettrack_v1_image_service: GenFile = /*@__PURE__*/
-  fileDesc("CiFhc3NldHRyYWNrL3YxL2ltYWdlX3NlcnZpY2UucHJvdG8SDWFzc2V0dHJhY2sudjEiUQoYTGlzdEltYWdlUGFja2FnZXNSZXF1ZXN0Eg4KBnBhcmVudBgBIAEoCRIRCglwYWdlX3NpemUYAiABKAUSEgoKcGFnZV90b2tlbhgDIAEoCSL1AQoZTGlzdEltYWdlUGFja2FnZXNSZXNwb25zZRIvCghwYWNrYWdlcxgBIAMoCzIdLmFzc2V0dHJhY2sudjEuUGFja2FnZURldGFpbHMSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhIKCnRvdGFsX3NpemUYAyABKAMSFAoMaW1hZ2VfZGlnZXN0GAQgASgJEjEKBnNvdXJjZRgFIAEoDjIhLmFzc2V0dHJhY2sudjEuSW1hZ2VDb250ZW50U291cmNlEjEKDWNvbXBsZXRlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlQKGlNlYXJjaEltYWdlUGFja2FnZXNSZXF1ZXN0Eg8KB3BhY2thZ2UYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkiawobU2VhcmNoSW1hZ2VQYWNrYWdlc1Jlc3BvbnNlEjMKDmltYWdlX3BhY2thZ2VzGAEgAygLMhsuYXNzZXR0cmFjay52MS5JbWFnZVBhY2thZ2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIp0BCgxJbWFnZVBhY2thZ2USFAoMaW1hZ2VfZGlnZXN0GAEgASgJEi4KB3BhY2thZ2UYAiABKAsyHS5hc3NldHRyYWNrLnYxLlBhY2thZ2VEZXRhaWxzEjEKBnNvdXJjZRgDIAEoDjIhLmFzc2V0dHJhY2sudjEuSW1hZ2VDb250ZW50U291cmNlEhQKDGFjdGl2ZV9ub2RlcxgEIAEoAzKvAgoMSW1hZ2VTZXJ2aWNlEo4BChFMaXN0SW1hZ2VQYWNrYWdlcxInLmFzc2V0dHJhY2sudjEuTGlzdEltYWdlUGFja2FnZXNSZXF1ZXN0GiguYXNzZXR0cmFjay52MS5MaXN0SW1hZ2VQYWNrYWdlc1Jlc3BvbnNlIiaC0+STAiASHi92MS97cGFyZW50PWFzc2V0cy8qfS9wYWNrYWdlcxKHAQoTU2VhcmNoSW1hZ2VQYWNrYWdlcxIpLmFzc2V0dHJhY2sudjEuU2VhcmNoSW1hZ2VQYWNrYWdlc1JlcXVlc3QaKi5hc3NldHRyYWNrLnYxLlNlYXJjaEltYWdlUGFja2FnZXNSZXNwb25zZSIZgtPkkwITEhEvdjEvaW1hZ2VQYWNrYWdlcxoEqLsYAWIGcHJvdG8z", [file_assettrack_v1_details, file_assettrack_v1_event, file_assettrack_v1_options, file_google_api_annotations, file_google_protobuf_timestamp]);
+  fileDesc("CiFhc3NldHRyYWNrL3YxL2ltYWdlX3NlcnZpY2UucHJvdG8SDWFzc2V0dHJhY2sudjEiUQoYTGlzdEltYWdlUGFja2FnZXNSZXF1ZXN0Eg4KBnBhcmVudBgBIAEoCRIRCglwYWdlX3NpemUYAiABKAUSEgoKcGFnZV90b2tlbhgDIAEoCSL1AQoZTGlzdEltYWdlUGFja2FnZXNSZXNwb25zZRIvCghwYWNrYWdlcxgBIAMoCzIdLmFzc2V0dHJhY2sudjEuUGFja2FnZURldGFpbHMSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhIKCnRvdGFsX3NpemUYAyABKAMSFAoMaW1hZ2VfZGlnZXN0GAQgASgJEjEKBnNvdXJjZRgFIAEoDjIhLmFzc2V0dHJhY2sudjEuSW1hZ2VDb250ZW50U291cmNlEjEKDWNvbXBsZXRlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlQKGlNlYXJjaEltYWdlUGFja2FnZXNSZXF1ZXN0Eg8KB3BhY2thZ2UYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkiawobU2VhcmNoSW1hZ2VQYWNrYWdlc1Jlc3BvbnNlEjMKDmltYWdlX3BhY2thZ2VzGAEgAygLMhsuYXNzZXR0cmFjay52MS5JbWFnZVBhY2thZ2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIp0BCgxJbWFnZVBhY2thZ2USFAoMaW1hZ2VfZGlnZXN0GAEgASgJEi4KB3BhY2thZ2UYAiABKAsyHS5hc3NldHRyYWNrLnYxLlBhY2thZ2VEZXRhaWxzEjEKBnNvdXJjZRgDIAEoDjIhLmFzc2V0dHJhY2sudjEuSW1hZ2VDb250ZW50U291cmNlEhQKDGFjdGl2ZV9ub2RlcxgEIAEoAzLGAwoMSW1hZ2VTZXJ2aWNlEo4BChFMaXN0SW1hZ2VQYWNrYWdlcxInLmFzc2V0dHJhY2sudjEuTGlzdEltYWdlUGFja2FnZXNSZXF1ZXN0GiguYXNzZXR0cmFjay52MS5MaXN0SW1hZ2VQYWNrYWdlc1Jlc3BvbnNlIiaC0+STAiASHi92MS97cGFyZW50PWFzc2V0cy8qfS9wYWNrYWdlcxKHAQoTU2VhcmNoSW1hZ2VQYWNrYWdlcxIpLmFzc2V0dHJhY2sudjEuU2VhcmNoSW1hZ2VQYWNrYWdlc1JlcXVlc3QaKi5hc3NldHRyYWNrLnYxLlNlYXJjaEltYWdlUGFja2FnZXNSZXNwb25zZSIZgtPkkwITEhEvdjEvaW1hZ2VQYWNrYWdlcxKUAQoWU2VhcmNoQWZmZWN0ZWRQYWNrYWdlcxIsLmFzc2V0dHJhY2sudjEuU2VhcmNoQWZmZWN0ZWRQYWNrYWdlc1JlcXVlc3QaLS5hc3NldHRyYWNrLnYxLlNlYXJjaEFmZmVjdGVkUGFja2FnZXNSZXNwb25zZSIdgtPkkwIXEhUvdjEvcGFja2FnZXM6YWZmZWN0ZWQaBKi7GAFiBnByb3RvMw", [file_assettrack_v1_affected_packages, file_assettrack_v1_details, file_assettrack_v1_event, file_assettrack_v1_options, file_google_api_annotations, file_google_protobuf_timestamp]);
 
 /**
  * For ListImagePackages.
@@ -220,8 +222,8 @@ export const ImagePackageSchema: GenMessage<ImagePackage> = /*@__PURE__*/
   messageDesc(file_assettrack_v1_image_service, 4);
 
 /**
- * The packages in container images. An image is its digest: what one node found
- * in it holds for all.
+ * The packages in container images, and on nodes. An image is its digest: what
+ * one node found in it holds for all.
  *
  * @generated from service assettrack.v1.ImageService
  */
@@ -249,6 +251,20 @@ export const ImageService: GenService<{
     methodKind: "unary";
     input: typeof SearchImagePackagesRequestSchema;
     output: typeof SearchImagePackagesResponseSchema;
+  },
+  /**
+   * Finds packages of certain versions: those installed on nodes, and those in
+   * images that are there, whether containers run them or not. Answers a row for
+   * each package, place and node. INVALID_ARGUMENT for a version that is none.
+   * FAILED_PRECONDITION if packages of this name have more than 10,000 different
+   * versions (TOO_MANY_VERSIONS).
+   *
+   * @generated from rpc assettrack.v1.ImageService.SearchAffectedPackages
+   */
+  searchAffectedPackages: {
+    methodKind: "unary";
+    input: typeof SearchAffectedPackagesRequestSchema;
+    output: typeof SearchAffectedPackagesResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_assettrack_v1_image_service, 0);
