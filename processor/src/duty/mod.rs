@@ -2,6 +2,7 @@
 //! the log, the scrub, and forgetting old calls. Two replicas may do it at the same moment, when the
 //! seat goes from one to the other; each step is therefore safe by its own locks.
 
+mod history;
 mod log;
 mod requests;
 mod scrub;
@@ -34,6 +35,7 @@ pub struct DutyMetrics {
     scrubbed_assets: Counter,
     digests_corrected: Counter,
     hashes_replaced: Counter,
+    history_restored: Counter,
     assets_restored: Counter,
 }
 
@@ -67,6 +69,11 @@ impl DutyMetrics {
                 "assets_restored",
                 "Assets that were missing and were restored from the log",
                 made.assets_restored.clone(),
+            );
+            own.register(
+                "history_restored",
+                "Superseded states that were not those of the log",
+                made.history_restored.clone(),
             );
         });
         made

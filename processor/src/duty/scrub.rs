@@ -7,6 +7,7 @@
 //!   is stored: with the true one a listing would be taken for known.
 //! - Digests become those of the stored rows, so that they differ from the
 //!   agent's where a row does, and the agent is asked for a full listing.
+//! - Superseded states become those of the log ([`super::history`]).
 //!
 //! It looks in a snapshot, and takes the node's lock, as ingest does, only where
 //! there is something to repair.
@@ -127,6 +128,7 @@ impl Duties {
             .run(async |connection| look_in_txn(connection, node).await)
             .await?;
         self.metrics.scrubbed_assets.inc_by(found.assets);
+        self.restore_history(connection, node).await?;
         if found.is_right() && altered(connection, &found.suspects).await?.is_empty() {
             return Ok(());
         }
@@ -194,14 +196,7 @@ impl Duties {
         let Some(expected) = refold.expected() else { return Ok(None) };
         let Some(newest) = content(connection, asset, expected.newest).await? else { return Ok(None) };
         let Some(observed) = content(connection, asset, expected.content).await? else { return Ok(None) };
-        let mut attributes = serde_json::Map::new();
-        if let Some(details) = &observed.details {
-            attributes.insert("details".to_owned(), json!(searchable(self.descriptors.details(), details)));
-        }
-        let managed = self.descriptors.message("ManagedFields");
-        if let (Some(descriptor), Some(managed)) = (managed, &newest.managed) {
-            attributes.insert("managed".to_owned(), json!(searchable(&descriptor, managed)));
-        }
+        let attributes = self.attributes(observed.details.as_deref(), newest.managed.as_deref());
         let mut row = Restored {
             asset,
             node: whose,
@@ -209,7 +204,7 @@ impl Duties {
             display_name: observed.display_name,
             details: observed.details,
             managed: newest.managed,
-            attributes: attributes.into(),
+            attributes,
             state_hash: None,
             expected,
         };
@@ -218,6 +213,19 @@ impl Duties {
             true_hash(row.expected.kind, &row.natural_key, &row.display_name, details).to_vec()
         });
         Ok(Some(row))
+    }
+
+    /// Searchable form of an asset.
+    pub(super) fn attributes(&self, details: Option<&[u8]>, managed: Option<&[u8]>) -> serde_json::Value {
+        let mut attributes = serde_json::Map::new();
+        if let Some(details) = details {
+            attributes.insert("details".to_owned(), json!(searchable(self.descriptors.details(), details)));
+        }
+        let descriptor = self.descriptors.message("ManagedFields");
+        if let (Some(descriptor), Some(managed)) = (descriptor, managed) {
+            attributes.insert("managed".to_owned(), json!(searchable(&descriptor, managed)));
+        }
+        attributes.into()
     }
 }
 

@@ -192,3 +192,63 @@ pub async fn next_node(connection: &mut AsyncPgConnection, after: Option<Uuid>) 
     let rows: Vec<Uuids> = load(connection, query.text(" ORDER BY uid LIMIT 1")).await?;
     Ok(rows.first().map(|row| row.uid))
 }
+
+/// Drops what is kept of a superseded state.
+///
+/// # Errors
+/// The statement fails.
+pub async fn forget_state_in_txn(
+    connection: &mut AsyncPgConnection,
+    asset: Uuid,
+    revision: i64,
+) -> QueryResult<()> {
+    let delete = Sql::new("DELETE FROM asset_past WHERE uid = ")
+        .bind(Bind::Uuid(asset))
+        .text(" AND revision = ")
+        .bind(Bind::BigInt(revision));
+    execute(connection, delete).await.map(drop)
+}
+
+/// Makes a superseded state anew, as base and log have it, with its searchable form.
+///
+/// # Errors
+/// The statement fails.
+pub async fn restore_state_in_txn(
+    connection: &mut AsyncPgConnection,
+    asset: Uuid,
+    revision: i64,
+    attributes: serde_json::Value,
+) -> QueryResult<()> {
+    let told = |table: &str| {
+        Sql::new(format!(
+            "SELECT asset_uid AS uid, revision, managed_revision, state, display_name, type, \
+             record_time AS update_time FROM {table} WHERE revision IS NOT NULL AND asset_uid = "
+        ))
+        .bind(Bind::Uuid(asset))
+    };
+    // What made it REMOVED (3), and the newest of what deletes (6), undeletes (7) and
+    // brings back (1), up to then.
+    let insert = Sql::new(
+        "INSERT INTO asset_past (uid, revision, managed_revision, update_time, until_time, remove_time, \
+         delete_time, state, renamed, display_name, attributes) WITH told AS (",
+    )
+    .then(told("asset_event"))
+    .text(" UNION ALL ")
+    .then(told("asset_base"))
+    .text(
+        "), visible AS (SELECT DISTINCT ON (update_time) * FROM told ORDER BY update_time, revision DESC), \
+         spans AS (SELECT *, lead(update_time) OVER later AS until_time, \
+         lead(display_name) OVER later <> display_name AS renamed FROM visible \
+         WINDOW later AS (ORDER BY update_time)) \
+         SELECT uid, revision, managed_revision, update_time, until_time, \
+         CASE state WHEN 2 THEN (SELECT max(update_time) FROM told AS one \
+         WHERE one.type = 3 AND one.revision <= spans.revision) END, \
+         (SELECT CASE one.type WHEN 6 THEN one.update_time END FROM told AS one \
+         WHERE one.type IN (1, 6, 7) AND one.revision <= spans.revision ORDER BY one.revision DESC LIMIT 1), \
+         state, renamed, display_name, ",
+    )
+    .bind(Bind::Json(attributes))
+    .text(" FROM spans WHERE until_time IS NOT NULL AND revision = ")
+    .bind(Bind::BigInt(revision));
+    execute(connection, insert).await.map(drop)
+}
