@@ -54,7 +54,9 @@ SELECT create_past_partitions(2);
 
 -- Keeps the state that an update supersedes, whoever updates: ingest, an edit, the
 -- scrub, or a processor of the version before this one.
-CREATE FUNCTION keep_superseded() RETURNS trigger LANGUAGE plpgsql AS $$
+-- Its plan is kept for the session: one that was made for a few rows would compare
+-- each of a thousand with each.
+CREATE FUNCTION keep_superseded() RETURNS trigger LANGUAGE plpgsql SET enable_nestloop = off AS $$
 BEGIN
     INSERT INTO asset_past (uid, revision, managed_revision, update_time, until_time, remove_time,
         delete_time, state, renamed, display_name, attributes)
