@@ -1,17 +1,14 @@
 //! Random writers, replicas that come and go, and watches that are cut off: what
 //! each holds is what its filter finds in the table.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use contracts::v1::{
     Asset, CreateAssetRequest, DeleteAssetRequest, ManagedFields, Observation, Presence, UpdateAssetRequest,
     WatchAssetsRequest, WatchEventsRequest,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use testkit::{Seed, wait_for};
+use testkit::{Seed, wait_for, wait_until};
 use tonic::{Code, Status, transport::Channel};
 
 use super::{DEADLINE, Fold, comparable, ending, logged, synced, table, watch_assets, watch_events};
@@ -238,21 +235,11 @@ async fn each_watch_holds_what_its_filter_finds_whatever_happens() {
     for ((filter, deleted), fold) in FILTERS.into_iter().zip(&folds) {
         let expected = table(&running, filter, deleted).await;
         assert!(!expected.is_empty(), "{filter}");
-        let mut seen = None;
-        let same = tokio::time::timeout(DEADLINE, async {
-            loop {
-                failed(&mut tasks);
-                let held = comparable(&fold.lock().unwrap().held);
-                if held == expected {
-                    return;
-                }
-                seen = Some(held);
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        });
-        if same.await.is_err() {
-            assert_eq!(seen.unwrap(), expected, "{filter}");
-        }
+        wait_until(DEADLINE, &format!("the watch of {filter:?} to hold {expected:?}"), async || {
+            failed(&mut tasks);
+            comparable(&fold.lock().unwrap().held) == expected
+        })
+        .await;
         assert!(fold.lock().unwrap().resumed > 1, "{filter}");
     }
     tasks.abort_all();
